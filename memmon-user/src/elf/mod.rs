@@ -1,0 +1,1 @@
+//! Reading a library file: symbols, segments, stubs.

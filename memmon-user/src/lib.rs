@@ -1,0 +1,9 @@
+//! memmon-ebpf: who is holding the device memory?
+//!
+//! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`].
+
+pub mod elf;
+pub mod runtimes;
+pub mod tables;
+pub mod target;
+pub mod views;

@@ -1,0 +1,3 @@
+//! Runtimes: one folder each.
+
+pub mod tt_metal;

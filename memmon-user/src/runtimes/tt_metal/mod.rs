@@ -1,0 +1,1 @@
+//! Tenstorrent tt-metal (`libtt_metal.so`).

@@ -1,0 +1,115 @@
+//! What a view shows: the schema `memmon.snapshot/1`.
+//!
+//! Sizes are bytes, times RFC 3339. What is not known is `None` (`null`), never 0.
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Snapshot::schema`].
+pub const SCHEMA: &str = "memmon.snapshot/1";
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub schema: String,
+    pub taken_at: String,
+    pub host: String,
+    pub observer: Observer,
+    pub health: Health,
+    pub libraries: Vec<Library>,
+    pub devices: Vec<Device>,
+    pub processes: Vec<Process>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observer {
+    pub version: String,
+    pub started_at: String,
+    /// `all`, or what the observation was narrowed to.
+    pub scope: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Allocations, frees and failures that were seen.
+    pub events: u64,
+    /// Events whose history was lost because the ring was full; totals are not affected.
+    pub lost_events: u64,
+    pub failed_reads: u64,
+    /// Frees of something that was not known to be allocated.
+    pub unknown_frees: u64,
+    /// Usage rows with `exact: false`.
+    pub inexact_rows: u64,
+    /// Frees, in a forked child, of what its parent allocated (these are harmless).
+    pub inherited_frees: u64,
+    /// What the reader should know, in words.
+    pub notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Library {
+    pub runtime: String,
+    pub path: String,
+    pub build_id: Option<String>,
+    /// How its layout is known: `decoded`, `table`, `override`; none where it is not.
+    pub layout: Option<String>,
+    /// How many probes are placed.
+    pub probes: usize,
+    /// How many processes map it.
+    pub processes: usize,
+    /// Why it is not understood or not observed.
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub runtime: String,
+    /// The runtime's own id of the physical device.
+    pub device: Option<i64>,
+    /// Serial or UUID: devices are summed by it where it is known.
+    pub device_uid: Option<String>,
+    pub name: Option<String>,
+    pub pools: Vec<Pool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub pool: String,
+    pub capacity_bytes: Option<u64>,
+    pub charged_bytes: Option<u64>,
+    pub peak_charged_bytes: Option<u64>,
+    pub banks: Option<u64>,
+    pub largest_free_bytes_per_bank: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub start_time: Option<String>,
+    pub comm: String,
+    pub command: Vec<String>,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub cgroup: Option<String>,
+    /// `running` or `exited`.
+    pub state: String,
+    /// `start`, `attach` or `recovered`.
+    pub since: String,
+    /// None where its library is not understood.
+    pub usage: Option<Vec<Usage>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub runtime: String,
+    pub device: Option<i64>,
+    pub device_uid: Option<String>,
+    pub pool: String,
+    pub requested_bytes: Option<u64>,
+    pub charged_bytes: Option<u64>,
+    pub peak_charged_bytes: Option<u64>,
+    pub live_allocations: Option<u64>,
+    pub allocations: Option<u64>,
+    pub frees: Option<u64>,
+    pub failed_allocations: Option<u64>,
+    /// Whether every number of this row is known to be true.
+    pub exact: bool,
+}

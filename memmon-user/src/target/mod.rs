@@ -1,0 +1,4 @@
+//! A process that is observed, looked at from outside: its memory (read-only), its mappings, and
+//! what `/proc` says about it.
+
+pub mod memory;

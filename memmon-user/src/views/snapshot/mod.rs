@@ -1,0 +1,1 @@
+//! The snapshot as JSON, table, CSV and OpenMetrics text.
