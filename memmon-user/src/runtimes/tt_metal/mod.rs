@@ -1,1 +1,4 @@
 //! Tenstorrent tt-metal (`libtt_metal.so`).
+
+pub mod layout;
+mod trace;
