@@ -8,6 +8,8 @@ import itertools
 import os
 import random
 import signal
+import sys
+import threading
 import time
 
 import lab
@@ -41,6 +43,20 @@ def bench(mesh, seconds, operations):
         measure("ttnn.add", lambda: lab.ttnn.add(one, one), 200)
 
 
+def leash():
+    """Ends this process when its standard input ends."""
+    main_thread = threading.main_thread().ident
+
+    def follow():
+        while sys.stdin.readline():
+            pass
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    # An orderly end, so that nothing is left in /dev/shm.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def churn(mesh, args):
     """Holds a base, and lets a window of tensors grow and shrink on top of it."""
     base = [lab.megabytes(mesh, args.base)]
@@ -49,6 +65,8 @@ def churn(mesh, args):
     window = []
     one = lab.tensor(mesh, (1, 1, 256, 256), lab.config("DRAM")) if args.operations else None
     lab.step("up")
+    if args.leash:
+        leash()
     for turn in itertools.count():
         if end is not None and time.monotonic() > end:
             break
@@ -82,6 +100,7 @@ def main():
     parser.add_argument("--pause", type=float, default=0.1, metavar="SECONDS", help="between two turns")
     parser.add_argument("--oom", action="store_true", help="fill the DRAM up from time to time, until it is refused")
     parser.add_argument("--crash-after", type=float, metavar="SECONDS", help="kill -9 itself after about that long")
+    parser.add_argument("--leash", action="store_true", help="end when standard input ends")
     parser.add_argument("--seed", type=int, default=1)
     args = lab.arguments(parser)
     mesh = lab.open_mesh(args.shape)
