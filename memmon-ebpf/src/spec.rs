@@ -110,6 +110,8 @@ pub mod op {
     pub const REQUIRE: u8 = 21;
     /// The call failed where `a == 0`: an allocation becomes a failed one, a free is none.
     pub const SUCCEED: u8 = 22;
+    /// `dst = output[imm]` of the allocation pending on this thread, 0 where there is none.
+    pub const PENDING: u8 = 23;
 }
 
 /// Widths of [`op::LOAD`] and [`op::CAST`].

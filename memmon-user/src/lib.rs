@@ -2,6 +2,8 @@
 //!
 //! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`].
 
+pub mod attach;
+pub mod discover;
 pub mod elf;
 pub mod runtimes;
 pub mod tables;

@@ -1,3 +1,217 @@
 //! Pure state: facts in, rows out. No I/O, no clock, no BPF.
+//!
+//! The kernel keeps the totals; these tables say whose they are and on which device they stand,
+//! add what was recovered, and remember processes that ended for a while.
 
+pub mod facts;
+mod devices;
+mod filter;
+mod processes;
+mod rows;
 pub mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use filter::Filter;
+use memmon_ebpf::ledger::RowKey;
+
+use self::{
+    facts::{
+        Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since,
+    },
+    processes::ProcessEntry,
+    rows::{GroupKey, Row},
+    snapshot::{Health, Library, Observer, SCHEMA, Snapshot},
+};
+
+/// How long a process that ended is still shown.
+pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+
+#[derive(Debug, Default)]
+pub struct Tables {
+    observer: Observer,
+    host: String,
+    runtimes: Vec<RuntimeFacts>,
+    processes: BTreeMap<Proc, ProcessEntry>,
+    /// By owner, then by the generation from which it holds.
+    placements: HashMap<OwnerId, BTreeMap<u32, Placement>>,
+    /// The current generation of owners that had more than one.
+    generations: HashMap<OwnerId, u32>,
+    rows: BTreeMap<RowKey, Row>,
+    /// The highest sum seen of each (process, device, pool).
+    peaks: HashMap<GroupKey, i64>,
+    device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
+    libraries: Vec<Library>,
+    health: Health,
+}
+
+/// A device that rows are summed by: its unique id where there is one, else the runtime's id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKey {
+    Uid(String),
+    Id(i64),
+    Unknown,
+}
+
+impl Tables {
+    pub fn new(host: String, observer: Observer, runtimes: Vec<RuntimeFacts>) -> Self {
+        Self {
+            host,
+            observer,
+            runtimes,
+            ..Self::default()
+        }
+    }
+
+    /// A process maps a runtime's library.
+    pub fn process(&mut self, proc: Proc, facts: ProcessFacts) {
+        self.processes.entry(proc).or_default().facts = facts;
+    }
+
+    pub fn knows_process(&self, proc: Proc) -> bool {
+        self.processes.contains_key(&proc)
+    }
+
+    /// Which runtimes' libraries of this process are understood. Where none is, its usage is
+    /// unknown.
+    pub fn understood(&mut self, proc: Proc, understood: bool) {
+        let entry = self.processes.entry(proc).or_default();
+        entry.understood = Some(entry.understood.unwrap_or(false) || understood);
+    }
+
+    pub fn since(&mut self, proc: Proc, since: Since) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.since = since;
+        }
+    }
+
+    pub fn process_since(&self, proc: Proc) -> Option<Since> {
+        self.processes.get(&proc).map(|entry| entry.since)
+    }
+
+    /// The process is gone; its rows stay as they are for a while.
+    pub fn exited(&mut self, proc: Proc, now_ns: u64) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.exited_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// It became another program: what it held is gone, and it is no longer what was observed.
+    pub fn forget_process(&mut self, proc: Proc) {
+        self.processes.remove(&proc);
+        self.rows.retain(|key, _| key.proc != proc);
+        self.placements.retain(|owner, _| owner.proc != proc);
+        self.generations.retain(|owner, _| owner.proc != proc);
+        self.peaks.retain(|key, _| key.proc != proc);
+    }
+
+    /// Processes that ended long enough ago to forget.
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Proc> {
+        let old: Vec<Proc> = self
+            .processes
+            .iter()
+            .filter(|(_, entry)| {
+                entry
+                    .exited_ns
+                    .is_some_and(|at| now_ns.saturating_sub(at) > EXITED_SHOWN_NS)
+            })
+            .map(|(proc, _)| *proc)
+            .collect();
+        for proc in &old {
+            self.forget_process(*proc);
+        }
+        old
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = (Proc, u32)> + '_ {
+        self.processes
+            .iter()
+            .filter(|(_, entry)| entry.exited_ns.is_none())
+            .map(|(proc, entry)| (*proc, entry.facts.pid))
+    }
+
+    /// Where an owner's memory lies, from a generation on.
+    pub fn placement(&mut self, owner: OwnerId, ogen: u32, placement: Placement) {
+        self.placements
+            .entry(owner)
+            .or_default()
+            .insert(ogen, placement);
+    }
+
+    /// An owner came into being at an address that another one may have had.
+    pub fn owner_opened(&mut self, owner: OwnerId, ogen: u32) {
+        self.generation(owner, ogen);
+        // Unknown until its first allocation.
+        self.placements
+            .entry(owner)
+            .or_default()
+            .entry(ogen)
+            .or_default();
+    }
+
+    /// All that the owner held in this generation is free.
+    pub fn freed_all(&mut self, owner: OwnerId, ended: u32) {
+        self.generation(owner, ended.wrapping_add(1));
+    }
+
+    /// The owner is in this generation now: rows of older ones hold nothing.
+    pub fn generation(&mut self, owner: OwnerId, ogen: u32) {
+        let current = self.generations.entry(owner).or_default();
+        *current = (*current).max(ogen);
+    }
+
+    /// What an owner held before memmon came.
+    pub fn baseline(&mut self, key: RowKey, baseline: Baseline) {
+        self.rows.entry(key).or_default().baseline = baseline;
+    }
+
+    /// Rows as the kernel has them now: absolute, so that reading them twice does no harm.
+    pub fn rows(&mut self, rows: Vec<KernelRow>) {
+        for (key, value) in rows {
+            let row = self.rows.entry(key).or_default();
+            // A read from before the last one (they may overtake each other) is old news.
+            if value.sequence >= row.kernel.sequence {
+                row.kernel = value;
+            }
+        }
+        self.raise_peaks();
+    }
+
+    pub fn libraries(&mut self, libraries: Vec<Library>) {
+        self.libraries = libraries;
+    }
+
+    pub fn health(&mut self, health: Health) {
+        self.health = health;
+    }
+
+    /// Everything, as a view shows it.
+    pub fn snapshot(&self, taken_at: String, filter: &Filter) -> Snapshot {
+        let processes = self.process_rows(filter);
+        let mut health = self.health.clone();
+        health.inexact_rows = processes
+            .iter()
+            .filter_map(|process| process.usage.as_ref())
+            .flatten()
+            .filter(|usage| !usage.exact)
+            .count() as u64;
+        Snapshot {
+            schema: SCHEMA.to_owned(),
+            taken_at,
+            host: self.host.clone(),
+            observer: self.observer.clone(),
+            health,
+            libraries: self
+                .libraries
+                .iter()
+                .filter(|library| filter.takes_runtime(&library.runtime))
+                .cloned()
+                .collect(),
+            devices: self.device_rows(filter),
+            processes,
+        }
+    }
+}

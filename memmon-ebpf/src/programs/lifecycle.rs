@@ -1,0 +1,109 @@
+//! Exec, exit and fork. An observed process that ends, or becomes another program, is forgotten
+//! here at once: a reused pid is a new process.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    programs::TracePointContext,
+};
+use memmon_ebpf::{ledger::PendingKey, record::ControlKind};
+
+use crate::{
+    emit,
+    maps::{FORKED, PENDING, PROCS, SCOPE},
+    process::{INHERIT_SCOPE, Process, setting},
+};
+
+/// Where the exit tracepoint says that the whole process ends; 0 where this kernel does not say.
+/// Set before loading.
+#[unsafe(no_mangle)]
+static EXIT_GROUP_DEAD_AT: u32 = 32;
+
+/// Where the fork tracepoint names the child. Set before loading.
+#[unsafe(no_mangle)]
+static FORK_CHILD_AT: u32 = 20;
+
+/// Runtimes whose pending allocations a thread may leave behind. Set before loading.
+#[unsafe(no_mangle)]
+static SPACES: u32 = 1;
+const MAX_SPACES: u32 = 32;
+
+/// `Control::flags` of an exit of which it is not sure that it is the whole process's.
+const MAYBE: u32 = 1 << 31;
+
+#[inline(always)]
+fn current() -> (u32, u32) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    ((pid_tgid >> 32) as u32, pid_tgid as u32)
+}
+
+#[inline(always)]
+fn known(tgid: u32, tid: u32) -> Option<Process> {
+    // SAFETY: the entry is only removed by the process itself, which runs this.
+    let value = unsafe { PROCS.get(&tgid) }?;
+    Some(Process {
+        proc: value.proc,
+        flags: value.flags,
+        tgid,
+        tid,
+    })
+}
+
+pub fn exec() {
+    let (tgid, tid) = current();
+    let _ = FORKED.remove(&tgid);
+    if let Some(process) = known(tgid, tid) {
+        let _ = PROCS.remove(&tgid);
+        emit::control(ControlKind::Exec, &process, |record| {
+            record.comm = bpf_get_current_comm().unwrap_or_default();
+        });
+    }
+}
+
+pub fn exit(ctx: &TracePointContext) {
+    let (tgid, tid) = current();
+    let _ = FORKED.remove(&tid);
+    if tid != tgid {
+        let _ = SCOPE.remove(&tid);
+    }
+    let Some(process) = known(tgid, tid) else {
+        return;
+    };
+    for space in 0..MAX_SPACES {
+        if space >= setting(&SPACES) {
+            break;
+        }
+        let _ = PENDING.remove(&PendingKey { tid, space });
+    }
+    let at = setting(&EXIT_GROUP_DEAD_AT) as usize;
+    if at == 0 {
+        // The process may live on in its other threads: userspace looks.
+        emit::control(ControlKind::Exit, &process, |record| record.flags = MAYBE);
+        return;
+    }
+    // SAFETY: userspace read the offset from the tracepoint's own description.
+    let group_dead = unsafe { ctx.read_at::<u8>(at) }.unwrap_or(0);
+    if group_dead != 0 {
+        let _ = PROCS.remove(&tgid);
+        let _ = SCOPE.remove(&tgid);
+        emit::control(ControlKind::Exit, &process, |_| {});
+    }
+}
+
+pub fn fork(ctx: &TracePointContext) {
+    let (tgid, _) = current();
+    let at = setting(&FORK_CHILD_AT) as usize;
+    if setting(&INHERIT_SCOPE) != 0 && SCOPE.get_ptr(&tgid).is_some() {
+        // SAFETY: as in `exit`.
+        if let Ok(child) = unsafe { ctx.read_at::<u32>(at) } {
+            let _ = SCOPE.insert(&child, &1, 0);
+        }
+    }
+    // SAFETY: the entry is only removed by the process itself, which runs this.
+    let Some(parent) = (unsafe { PROCS.get(&tgid) }) else {
+        return;
+    };
+    // SAFETY: as in `exit`.
+    if let Ok(child) = unsafe { ctx.read_at::<u32>(at) } {
+        let _ = FORKED.insert(&child, &parent.proc, 0);
+    }
+}

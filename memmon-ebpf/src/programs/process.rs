@@ -1,0 +1,105 @@
+//! Which processes are observed, and who they are.
+
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_boot_ns};
+use memmon_ebpf::{
+    ledger::{Counter, ProcValue, proc_flag},
+    record::ControlKind,
+};
+
+use crate::{
+    atomic, counters, emit,
+    maps::{FORKED, NUMBERS, PROCS, SCOPE},
+};
+
+/// memmon's own pid: never observed. Set before loading.
+#[unsafe(no_mangle)]
+static OWN_PID: u32 = 0;
+
+/// Above 0: only pids in `SCOPE`. Set before loading.
+#[unsafe(no_mangle)]
+static NARROWED: u32 = 0;
+
+/// Above 0: children of a pid in `SCOPE` come into it. Set before loading.
+#[unsafe(no_mangle)]
+pub static INHERIT_SCOPE: u32 = 0;
+
+#[inline(always)]
+pub fn setting(value: &'static u32) -> u32 {
+    // SAFETY: a static; volatile because the loader changes it behind the compiler's back.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
+/// The process that a probe was hit in.
+#[derive(Clone, Copy)]
+pub struct Process {
+    pub proc: u64,
+    pub flags: u32,
+    pub tgid: u32,
+    pub tid: u32,
+}
+
+#[inline(always)]
+pub fn in_scope(tgid: u32) -> bool {
+    if tgid == setting(&OWN_PID) {
+        return false;
+    }
+    setting(&NARROWED) == 0 || SCOPE.get_ptr(&tgid).is_some()
+}
+
+/// Looks a process up, or makes its acquaintance.
+#[inline(always)]
+pub fn observe(tgid: u32, tid: u32) -> Option<Process> {
+    // SAFETY: the entry may be reused when the process ends, which it cannot while it runs this.
+    if let Some(known) = unsafe { PROCS.get(&tgid) } {
+        return Some(Process {
+            proc: known.proc,
+            flags: known.flags,
+            tgid,
+            tid,
+        });
+    }
+    first_sight(tgid, tid)
+}
+
+#[inline(never)]
+fn first_sight(tgid: u32, tid: u32) -> Option<Process> {
+    let number = NUMBERS.get_ptr_mut(0)?;
+    let flags = if FORKED.get_ptr(&tgid).is_some() {
+        proc_flag::FORKED
+    } else {
+        0
+    };
+    let value = ProcValue {
+        proc: atomic::add(number, 1),
+        // SAFETY: no arguments.
+        first_seen_ns: unsafe { bpf_ktime_get_boot_ns() },
+        flags,
+        reserved: 0,
+    };
+    const NO_EXIST: u64 = 1;
+    if PROCS.insert(&tgid, &value, NO_EXIST).is_err() {
+        // Another thread of it was faster, or the map is full.
+        // SAFETY: as in `observe`.
+        let Some(known) = (unsafe { PROCS.get(&tgid) }) else {
+            counters::count(Counter::TableFull);
+            return None;
+        };
+        return Some(Process {
+            proc: known.proc,
+            flags: known.flags,
+            tgid,
+            tid,
+        });
+    }
+    let process = Process {
+        proc: value.proc,
+        flags,
+        tgid,
+        tid,
+    };
+    emit::control(ControlKind::ProcSeen, &process, |record| {
+        record.flags = flags;
+        record.comm = bpf_get_current_comm().unwrap_or_default();
+    });
+    Some(process)
+}

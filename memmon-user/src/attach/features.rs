@@ -1,0 +1,132 @@
+//! What this kernel can do.
+
+use std::fs;
+
+use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
+
+/// The oldest kernel that has all that is needed (ring buffer 5.8, cookies 5.15).
+pub const OLDEST: (u32, u32) = (5, 15);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// The release string.
+    pub release: String,
+    pub version: (u32, u32),
+    /// One link for all points of a library (6.6): without it detaching takes 0.1 s a point.
+    pub uprobe_multi: bool,
+    pub tracepoints: Tracepoints,
+}
+
+/// Where tracepoints name what they are about; offsets differ between kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracepoints {
+    /// `sched_process_exit`: `group_dead`; none where the kernel does not say.
+    pub exit_group_dead: Option<u32>,
+    /// `sched_process_fork`: `child_pid`.
+    pub fork_child: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    #[error(
+        "this kernel ({release}) is too old: BPF ring buffers and probe cookies need Linux {}.{} or later; \
+         run memmon-ebpf on a newer kernel, or read a daemon's data with --socket",
+        OLDEST.0, OLDEST.1
+    )]
+    TooOld { release: String },
+    #[error(
+        "cannot read the tracepoint `sched/{name}` ({cause}): mount tracefs, e.g. `mount -t tracefs tracefs /sys/kernel/tracing`"
+    )]
+    NoTracepoint { name: &'static str, cause: String },
+}
+
+impl Features {
+    /// `assumed` stands in for the kernel's release, to see what an older kernel would do.
+    pub fn detect(assumed: Option<&str>) -> Result<Self, FeatureError> {
+        let release = assumed.map_or_else(
+            || {
+                fs::read_to_string("/proc/sys/kernel/osrelease")
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            },
+            str::to_owned,
+        );
+        let version = parse_release(&release);
+        if version < OLDEST {
+            return Err(FeatureError::TooOld { release });
+        }
+        let uprobe_multi = version >= (6, 6)
+            && is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation).unwrap_or(false);
+        Ok(Self {
+            release,
+            version,
+            uprobe_multi,
+            tracepoints: Tracepoints::read()?,
+        })
+    }
+}
+
+fn parse_release(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+impl Tracepoints {
+    fn read() -> Result<Self, FeatureError> {
+        let exit = format("sched_process_exit")?;
+        let fork = format("sched_process_fork")?;
+        Ok(Self {
+            exit_group_dead: field_offset(&exit, "group_dead"),
+            fork_child: field_offset(&fork, "child_pid").ok_or_else(|| {
+                FeatureError::NoTracepoint {
+                    name: "sched_process_fork",
+                    cause: "it has no field child_pid".to_owned(),
+                }
+            })?,
+        })
+    }
+}
+
+fn format(name: &'static str) -> Result<String, FeatureError> {
+    let mut cause = String::new();
+    for root in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+        match fs::read_to_string(format!("{root}/events/sched/{name}/format")) {
+            Ok(text) => return Ok(text),
+            Err(error) => cause = error.to_string(),
+        }
+    }
+    Err(FeatureError::NoTracepoint { name, cause })
+}
+
+fn field_offset(format: &str, field: &str) -> Option<u32> {
+    let line = format.lines().find(|line| {
+        line.trim_start()
+            .strip_prefix("field:")
+            .and_then(|rest| rest.split(';').next())
+            .is_some_and(|declaration| declaration.ends_with(&format!(" {field}")))
+    })?;
+    let at = line.split("offset:").nth(1)?;
+    at.split(';').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases() {
+        assert_eq!(parse_release("6.18.44-fc"), (6, 18));
+        assert_eq!(parse_release("5.4"), (5, 4));
+        assert_eq!(parse_release("nonsense"), (0, 0));
+    }
+
+    #[test]
+    fn field_offsets() {
+        let text = "\tfield:pid_t parent_pid;\toffset:12;\tsize:4;\tsigned:1;\n\tfield:pid_t child_pid;\toffset:20;\tsize:4;\tsigned:1;\n";
+        assert_eq!(field_offset(text, "child_pid"), Some(20));
+        assert_eq!(field_offset(text, "group_dead"), None);
+    }
+}

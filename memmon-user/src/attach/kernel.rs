@@ -1,0 +1,408 @@
+//! The BPF object, loaded: its programs, its maps, its links.
+
+use std::{
+    collections::HashMap as StdHashMap,
+    io,
+    os::fd::{AsRawFd as _, RawFd},
+};
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{
+        ProgramError, TracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
+    },
+};
+use memmon_ebpf::{
+    ledger::{Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, RowValue},
+    spec::{MAX_SPECS, ProbeSpec},
+};
+
+use super::{features::Features, wire::Wire};
+
+/// Sizes and scope, fixed when the programs are loaded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Only pids given to [`Kernel::add_to_scope`].
+    pub narrowed: bool,
+    /// Children of a pid in scope come into it.
+    pub inherit_scope: bool,
+    /// Runtimes: how many spaces.
+    pub spaces: u32,
+    /// Bytes of the history ring; a power of two, at least a page.
+    pub history_bytes: u32,
+    /// Live allocations that can be remembered.
+    pub live_entries: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            narrowed: false,
+            inherit_scope: false,
+            spaces: 1,
+            history_bytes: 8 << 20,
+            live_entries: 1 << 20,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("cannot load the BPF programs: {0}")]
+    Load(#[source] Box<aya::EbpfError>),
+    #[error("the kernel refuses the BPF program `{name}`: {source}")]
+    Program {
+        name: &'static str,
+        #[source]
+        source: Box<ProgramError>,
+    },
+    #[error("the BPF object lacks `{0}`: it was not built from this source")]
+    Missing(&'static str),
+    #[error("BPF map {name}: {source}")]
+    Map {
+        name: &'static str,
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+    #[error("too many probes at one time ({MAX_SPECS} at the most)")]
+    TooManyProbes,
+}
+
+impl KernelError {
+    /// Whether rights are what is missing.
+    pub fn is_permission(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
+type Result<T> = std::result::Result<T, KernelError>;
+
+/// One point: an offset in a file, and which spec runs there.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    pub file_offset: u64,
+    pub spec: ProbeSpec,
+    /// At the return of the function that starts there.
+    pub at_return: bool,
+}
+
+/// All of one file's probes.
+#[derive(Debug)]
+pub struct Attachment {
+    links: Vec<(&'static str, UProbeLinkId)>,
+    specs: Vec<u32>,
+}
+
+/// What `COUNTERS` says, summed over CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters([u64; Counter::SLOTS as usize]);
+
+impl Counters {
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+}
+
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Kernel {
+    ebpf: Ebpf,
+    entry: &'static str,
+    at_return: &'static str,
+    specs: Array<MapData, Wire<ProbeSpec>>,
+    free_specs: Vec<u32>,
+    next_spec: u32,
+    scope: HashMap<MapData, u32, u32>,
+    procs: HashMap<MapData, u32, Wire<ProcValue>>,
+    owners: HashMap<MapData, Wire<OwnerKey>, Wire<OwnerValue>>,
+    live: HashMap<MapData, Wire<LiveKey>, Wire<LiveValue>>,
+    rows: HashMap<MapData, Wire<RowKey>, Wire<RowValue>>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// The ring buffers, apart from the rest: they are read by the drain alone.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Rings {
+    pub history: RingBuf<MapData>,
+    pub control: RingBuf<MapData>,
+}
+
+impl Rings {
+    pub fn control_fd(&self) -> RawFd {
+        self.control.as_raw_fd()
+    }
+}
+
+static OBJECT: &[u8] = include_bytes_aligned!("../../../memmon-ebpf/object/memmon.bpf.o");
+
+const LIFECYCLE: [(&str, &str); 3] = [
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+    ("process_fork", "sched_process_fork"),
+];
+
+impl Kernel {
+    /// Loads the programs and starts to follow the lives of processes. No probe is placed yet.
+    pub fn load(features: &Features, settings: &Settings) -> Result<(Self, Rings)> {
+        let own_pid = std::process::id();
+        let narrowed = u32::from(settings.narrowed);
+        let inherit = u32::from(settings.inherit_scope);
+        let group_dead = features.tracepoints.exit_group_dead.unwrap_or(0);
+        let wake_at = settings.history_bytes / 4;
+        let mut ebpf = EbpfLoader::new()
+            .override_global("OWN_PID", &own_pid, true)
+            .override_global("NARROWED", &narrowed, true)
+            .override_global("INHERIT_SCOPE", &inherit, true)
+            .override_global("EXIT_GROUP_DEAD_AT", &group_dead, true)
+            .override_global("FORK_CHILD_AT", &features.tracepoints.fork_child, true)
+            .override_global("SPACES", &settings.spaces, true)
+            .override_global("WAKE_AT", &wake_at, true)
+            .map_max_entries("HISTORY", settings.history_bytes)
+            .map_max_entries("LIVE", settings.live_entries)
+            .load(OBJECT)
+            .map_err(|error| KernelError::Load(Box::new(error)))?;
+        let (entry, at_return) = if features.uprobe_multi {
+            ("probe_multi", "probe_return_multi")
+        } else {
+            ("probe_single", "probe_return_single")
+        };
+        for (name, event) in LIFECYCLE {
+            let program: &mut TracePoint = program(&mut ebpf, name)?;
+            let failed = |source| KernelError::Program {
+                name,
+                source: Box::new(source),
+            };
+            program.load().map_err(failed)?;
+            program.attach("sched", event).map_err(failed)?;
+        }
+        for name in [entry, at_return] {
+            let program: &mut UProbe = program(&mut ebpf, name)?;
+            program.load().map_err(|source| KernelError::Program {
+                name,
+                source: Box::new(source),
+            })?;
+        }
+        let rings = Rings {
+            history: take(&mut ebpf, "HISTORY")?,
+            control: take(&mut ebpf, "CONTROL")?,
+        };
+        let kernel = Self {
+            specs: take(&mut ebpf, "SPECS")?,
+            scope: take(&mut ebpf, "SCOPE")?,
+            procs: take(&mut ebpf, "PROCS")?,
+            owners: take(&mut ebpf, "OWNERS")?,
+            live: take(&mut ebpf, "LIVE")?,
+            rows: take(&mut ebpf, "ROWS")?,
+            counters: take(&mut ebpf, "COUNTERS")?,
+            free_specs: Vec::new(),
+            next_spec: 0,
+            ebpf,
+            entry,
+            at_return,
+        };
+        Ok((kernel, rings))
+    }
+
+    /// Places all of a file's probes, or none. `path` is opened by the kernel: `/proc/self/fd/N`
+    /// names the very file that was looked at.
+    pub fn attach(&mut self, path: &str, points: &[Point]) -> Result<Attachment> {
+        let mut attachment = Attachment {
+            links: Vec::new(),
+            specs: Vec::new(),
+        };
+        match self.attach_into(path, points, &mut attachment) {
+            Ok(()) => Ok(attachment),
+            Err(error) => {
+                self.detach(attachment);
+                Err(error)
+            }
+        }
+    }
+
+    fn attach_into(
+        &mut self,
+        path: &str,
+        points: &[Point],
+        attachment: &mut Attachment,
+    ) -> Result<()> {
+        let mut cookies = Vec::new();
+        for point in points {
+            let index = self.allocate_spec()?;
+            attachment.specs.push(index);
+            cookies.push(u64::from(index));
+            self.specs
+                .set(index, &Wire(point.spec), 0)
+                .map_err(|source| map_error("SPECS", source))?;
+        }
+        for at_return in [false, true] {
+            let chosen: Vec<UProbeAttachPoint<'_>> = points
+                .iter()
+                .zip(&cookies)
+                .filter(|(point, _)| point.at_return == at_return)
+                .map(|(point, cookie)| UProbeAttachPoint {
+                    location: UProbeAttachLocation::AbsoluteOffset(point.file_offset),
+                    cookie: Some(*cookie),
+                })
+                .collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            let name = if at_return { self.at_return } else { self.entry };
+            let program: &mut UProbe = program(&mut self.ebpf, name)?;
+            let link = program
+                .attach(chosen, path, UProbeScope::AllProcesses)
+                .map_err(|source| KernelError::Program {
+                    name,
+                    source: Box::new(source),
+                })?;
+            attachment.links.push((name, link));
+        }
+        Ok(())
+    }
+
+    pub fn detach(&mut self, attachment: Attachment) {
+        for (name, link) in attachment.links {
+            if let Ok(program) = program::<UProbe>(&mut self.ebpf, name) {
+                // It is gone either way when its file is closed.
+                let _ = program.detach(link);
+            }
+        }
+        self.free_specs.extend(attachment.specs);
+    }
+
+    fn allocate_spec(&mut self) -> Result<u32> {
+        if let Some(index) = self.free_specs.pop() {
+            return Ok(index);
+        }
+        if self.next_spec >= MAX_SPECS {
+            return Err(KernelError::TooManyProbes);
+        }
+        self.next_spec += 1;
+        Ok(self.next_spec - 1)
+    }
+
+    pub fn add_to_scope(&mut self, pid: u32) -> Result<()> {
+        self.scope
+            .insert(&pid, &1, 0)
+            .map_err(|source| map_error("SCOPE", source))
+    }
+
+    pub fn counters(&self) -> Counters {
+        let mut sums = [0; Counter::SLOTS as usize];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            if let Ok(values) = self.counters.get(&(index as u32), 0) {
+                *sum = values.iter().sum();
+            }
+        }
+        Counters(sums)
+    }
+
+    /// Every row, as it is now.
+    pub fn rows(&self) -> Vec<(RowKey, RowValue)> {
+        self.rows
+            .iter()
+            .flatten()
+            .map(|(Wire(key), Wire(value))| (key, value))
+            .collect()
+    }
+
+    pub fn remove_row(&mut self, key: &RowKey) {
+        let _ = self.rows.remove(&Wire(*key));
+    }
+
+    /// The generation of every owner.
+    pub fn owners(&self) -> Vec<(OwnerKey, OwnerValue)> {
+        self.owners
+            .iter()
+            .flatten()
+            .map(|(Wire(key), Wire(value))| (key, value))
+            .collect()
+    }
+
+    pub fn remove_owner(&mut self, key: &OwnerKey) {
+        let _ = self.owners.remove(&Wire(*key));
+    }
+
+    /// Every live allocation.
+    pub fn live(&self) -> impl Iterator<Item = (LiveKey, LiveValue)> + '_ {
+        self.live
+            .iter()
+            .flatten()
+            .map(|(Wire(key), Wire(value))| (key, value))
+    }
+
+    pub fn remove_live(&mut self, key: &LiveKey) {
+        let _ = self.live.remove(&Wire(*key));
+    }
+
+    /// Adds an allocation that was read from its process; false where the kernel knows better (it
+    /// saw it being made, or being freed).
+    pub fn add_live(&mut self, key: LiveKey, value: LiveValue) -> bool {
+        const NO_EXIST: u64 = 1;
+        self.live.insert(&Wire(key), &Wire(value), NO_EXIST).is_ok()
+    }
+
+    pub fn process(&self, pid: u32) -> Option<ProcValue> {
+        self.procs.get(&pid, 0).ok().map(|Wire(value)| value)
+    }
+
+    pub fn processes(&self) -> StdHashMap<u32, ProcValue> {
+        self.procs
+            .iter()
+            .flatten()
+            .map(|(pid, Wire(value))| (pid, value))
+            .collect()
+    }
+
+    /// Makes a process known before its first event, unless it is.
+    pub fn add_process(&mut self, pid: u32, value: ProcValue) -> Option<ProcValue> {
+        const NO_EXIST: u64 = 1;
+        let _ = self.procs.insert(&pid, &Wire(value), NO_EXIST);
+        self.process(pid)
+    }
+
+    pub fn set_process(&mut self, pid: u32, value: ProcValue) {
+        const EXIST: u64 = 2;
+        let _ = self.procs.insert(&pid, &Wire(value), EXIST);
+    }
+
+    pub fn remove_process(&mut self, pid: u32) {
+        let _ = self.procs.remove(&pid);
+    }
+}
+
+fn map_error(name: &'static str, source: aya::maps::MapError) -> KernelError {
+    KernelError::Map {
+        name,
+        source: Box::new(source),
+    }
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(KernelError::Missing(name))?
+        .try_into()
+        .map_err(|source| KernelError::Program {
+            name,
+            source: Box::new(source),
+        })
+}
+
+fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+    T::try_from(map).map_err(|source| map_error(name, source))
+}

@@ -1,0 +1,5 @@
+//! From a library and its probe specs to links in the kernel.
+
+pub mod features;
+pub mod kernel;
+pub mod wire;

@@ -1,0 +1,4 @@
+//! Which processes map which runtime library: those that run already, and those to come.
+
+pub mod scan;
+pub mod watch;

@@ -1,0 +1,108 @@
+//! What the tables are told.
+
+use std::collections::BTreeMap;
+
+use memmon_ebpf::ledger::{RowKey, RowValue};
+
+/// A process as the ledger numbers it; never used again.
+pub type Proc = u64;
+
+/// A runtime, as the tables need to know it. Its index is the `space` of its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeFacts {
+    pub name: String,
+    pub pools: BTreeMap<u32, PoolFacts>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolFacts {
+    pub name: String,
+    /// False where bytes overlap or are not taken from the device: no charged bytes are shown.
+    pub charged: bool,
+}
+
+/// What `/proc` said about a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    pub pid: u32,
+    pub start_time: Option<String>,
+    pub comm: String,
+    pub command: Vec<String>,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub cgroup: Option<String>,
+}
+
+/// How much of a process's past is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Since {
+    /// Only what happened since memmon attached.
+    #[default]
+    Attach,
+    /// What came before was read from the process.
+    Recovered,
+    /// Its allocator was seen being made.
+    Start,
+}
+
+impl Since {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::Recovered => "recovered",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// Who holds memory inside a process: an allocator, a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId {
+    pub proc: Proc,
+    pub space: u32,
+    pub owner: u64,
+}
+
+impl OwnerId {
+    pub fn of(key: &RowKey) -> Self {
+        Self {
+            proc: key.proc,
+            space: key.space,
+            owner: key.owner,
+        }
+    }
+}
+
+/// Where an owner's memory lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// An allocation stands on every one of these.
+    pub devices: Vec<DeviceFacts>,
+    pub pools: BTreeMap<u32, PoolCapacity>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceFacts {
+    pub id: Option<i64>,
+    pub uid: Option<String>,
+    pub name: Option<String>,
+}
+
+/// Of one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCapacity {
+    pub banks: u64,
+    pub bytes: u64,
+    pub largest_free_per_bank: Option<u64>,
+}
+
+/// What a row held before memmon came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Baseline {
+    pub requested: i64,
+    pub charged: i64,
+    pub live: i64,
+}
+
+/// A row as the kernel has it.
+pub type KernelRow = (RowKey, RowValue);

@@ -1,0 +1,123 @@
+//! The process part of a snapshot.
+
+use std::collections::BTreeMap;
+
+use super::{
+    DeviceKey, Filter, Tables,
+    facts::{DeviceFacts, Proc, ProcessFacts, Since},
+    rows::{Amounts, GroupKey},
+    snapshot::{Process, Usage},
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct ProcessEntry {
+    pub facts: ProcessFacts,
+    pub since: Since,
+    /// None while it is not known; false where its library is not understood.
+    pub understood: Option<bool>,
+    pub exited_ns: Option<u64>,
+}
+
+impl Tables {
+    pub(super) fn process_rows(&self, filter: &Filter) -> Vec<Process> {
+        let mut groups: BTreeMap<Proc, BTreeMap<GroupKey, (DeviceFacts, Amounts)>> =
+            BTreeMap::new();
+        for (key, row) in &self.rows {
+            let amounts = self.amounts(key, row);
+            for device in self.devices_of(key) {
+                let group = GroupKey {
+                    proc: key.proc,
+                    space: key.space,
+                    device: DeviceKey::of(&device),
+                    pool: key.pool,
+                };
+                groups
+                    .entry(key.proc)
+                    .or_default()
+                    .entry(group)
+                    .or_insert_with(|| (device, Amounts::default()))
+                    .1
+                    .add(&amounts);
+            }
+        }
+        self.processes
+            .iter()
+            .filter(|(_, entry)| filter.takes_pid(entry.facts.pid))
+            .filter_map(|(proc, entry)| {
+                let rows = groups.remove(proc).unwrap_or_default();
+                self.process_row(entry, rows, filter)
+            })
+            .collect()
+    }
+
+    fn process_row(
+        &self,
+        entry: &ProcessEntry,
+        rows: BTreeMap<GroupKey, (DeviceFacts, Amounts)>,
+        filter: &Filter,
+    ) -> Option<Process> {
+        let ProcessEntry {
+            facts,
+            since,
+            understood,
+            exited_ns,
+        } = entry;
+        let had_rows = !rows.is_empty();
+        let usage: Vec<Usage> = rows
+            .into_iter()
+            .filter(|(_, (device, _))| filter.takes_device(device.id))
+            .map(|(key, (device, amounts))| self.usage_row(&key, &device, &amounts, *since))
+            .filter(|usage| filter.takes_runtime(&usage.runtime))
+            .collect();
+        if usage.is_empty() && had_rows {
+            // It holds memory, but none of what was asked for.
+            return None;
+        }
+        if usage.is_empty() && !filter.devices.is_empty() {
+            return None;
+        }
+        if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {
+            // It ended without ever having held anything.
+            return None;
+        }
+        Some(Process {
+            pid: facts.pid,
+            start_time: facts.start_time.clone(),
+            comm: facts.comm.clone(),
+            command: facts.command.clone(),
+            uid: facts.uid,
+            user: facts.user.clone(),
+            cgroup: facts.cgroup.clone(),
+            state: if exited_ns.is_some() { "exited" } else { "running" }.to_owned(),
+            since: since.name().to_owned(),
+            usage: (understood != &Some(false)).then_some(usage),
+        })
+    }
+
+    fn usage_row(
+        &self,
+        key: &GroupKey,
+        device: &DeviceFacts,
+        amounts: &Amounts,
+        since: Since,
+    ) -> Usage {
+        let charged = self.is_charged(key.space, key.pool);
+        let peak = self.peaks.get(key).copied().unwrap_or_default();
+        let known = |number: i64| u64::try_from(number).ok();
+        let complete = since != Since::Attach;
+        Usage {
+            runtime: self.runtime_name(key.space),
+            device: device.id,
+            device_uid: device.uid.clone(),
+            pool: self.pool_name(key.space, key.pool),
+            requested_bytes: known(amounts.requested),
+            charged_bytes: known(amounts.charged).filter(|_| charged),
+            peak_charged_bytes: known(peak.max(amounts.peak_charged)).filter(|_| charged),
+            live_allocations: known(amounts.live),
+            allocations: Some(amounts.allocations),
+            frees: Some(amounts.frees),
+            failed_allocations: Some(amounts.failed),
+            exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One row: a pool of an owner, in one generation; and how rows add up.
+
+use memmon_ebpf::ledger::{RowKey, RowValue};
+
+use super::{
+    DeviceKey, Tables,
+    facts::{Baseline, DeviceFacts, OwnerId, Placement, Proc},
+};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    pub kernel: RowValue,
+    pub baseline: Baseline,
+}
+
+/// What usage is grouped by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    pub proc: Proc,
+    pub space: u32,
+    pub device: DeviceKey,
+    pub pool: u32,
+}
+
+/// A row's numbers, the recovered ones included. Signed: a negative number is a sign of a missed
+/// past, and is shown as unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    pub requested: i64,
+    pub charged: i64,
+    pub peak_charged: i64,
+    pub live: i64,
+    pub allocations: u64,
+    pub frees: u64,
+    pub failed: u64,
+    pub inexact: bool,
+}
+
+impl Row {
+    /// `closed`: everything it held was freed at once.
+    pub fn amounts(&self, closed: bool) -> Amounts {
+        let Self { kernel, baseline } = self;
+        let recovered = baseline.live.max(0).unsigned_abs();
+        let allocations = kernel.allocations + recovered;
+        let peak = kernel.peak_charged.max(0) + baseline.charged;
+        let inexact = kernel.inexact > 0;
+        if closed {
+            return Amounts {
+                peak_charged: peak,
+                allocations,
+                frees: allocations,
+                failed: kernel.failed,
+                inexact,
+                ..Amounts::default()
+            };
+        }
+        Amounts {
+            requested: kernel.requested + baseline.requested,
+            charged: kernel.charged + baseline.charged,
+            peak_charged: peak,
+            live: kernel.live + baseline.live,
+            allocations,
+            frees: kernel.frees,
+            failed: kernel.failed,
+            inexact,
+        }
+    }
+}
+
+impl Amounts {
+    /// Rows side by side. Peaks at different times do not add up: the highest sum that was seen is
+    /// kept elsewhere, this is the least it can have been.
+    pub fn add(&mut self, other: &Self) {
+        self.requested += other.requested;
+        self.charged += other.charged;
+        self.peak_charged = self.peak_charged.max(other.peak_charged);
+        self.live += other.live;
+        self.allocations += other.allocations;
+        self.frees += other.frees;
+        self.failed += other.failed;
+        self.inexact |= other.inexact;
+    }
+}
+
+impl DeviceKey {
+    pub fn of(device: &DeviceFacts) -> Self {
+        match (&device.uid, device.id) {
+            (Some(uid), _) => Self::Uid(uid.clone()),
+            (None, Some(id)) => Self::Id(id),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+impl Tables {
+    pub(super) fn is_closed(&self, key: &RowKey) -> bool {
+        self.generations
+            .get(&OwnerId::of(key))
+            .is_some_and(|current| key.ogen < *current)
+    }
+
+    pub(super) fn amounts(&self, key: &RowKey, row: &Row) -> Amounts {
+        row.amounts(self.is_closed(key))
+    }
+
+    pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
+        let (_, placement) = self.placements.get(owner)?.range(..=ogen).next_back()?;
+        (!placement.devices.is_empty()).then_some(placement)
+    }
+
+    /// The devices a row stands on; one unknown device where that is not known.
+    pub(super) fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
+        self.placement_of(&OwnerId::of(key), key.ogen)
+            .map_or_else(|| vec![DeviceFacts::default()], |placement| placement.devices.clone())
+    }
+
+    pub(super) fn is_charged(&self, space: u32, pool: u32) -> bool {
+        self.runtimes
+            .get(space as usize)
+            .and_then(|runtime| runtime.pools.get(&pool))
+            .is_none_or(|pool| pool.charged)
+    }
+
+    pub(super) fn runtime_name(&self, space: u32) -> String {
+        self.runtimes
+            .get(space as usize)
+            .map_or_else(|| format!("runtime-{space}"), |runtime| runtime.name.clone())
+    }
+
+    pub(super) fn pool_name(&self, space: u32, pool: u32) -> String {
+        self.runtimes
+            .get(space as usize)
+            .and_then(|runtime| runtime.pools.get(&pool))
+            .map_or_else(|| format!("POOL_{pool}"), |pool| pool.name.clone())
+    }
+
+    /// Takes note of sums that are higher than before. Where a process has one owner a pool, the
+    /// kernel's own peak is exact; over several owners this sees what each refresh sees.
+    pub(super) fn raise_peaks(&mut self) {
+        let mut groups = std::collections::HashMap::<GroupKey, (i64, i64)>::new();
+        let mut devices = std::collections::HashMap::<(DeviceKey, u32, u32), i64>::new();
+        for (key, row) in &self.rows {
+            let amounts = self.amounts(key, row);
+            let running = self
+                .processes
+                .get(&key.proc)
+                .is_some_and(|process| process.exited_ns.is_none());
+            for device in self.devices_of(key) {
+                let device = DeviceKey::of(&device);
+                let (sum, highest) = groups
+                    .entry(GroupKey {
+                        proc: key.proc,
+                        space: key.space,
+                        device: device.clone(),
+                        pool: key.pool,
+                    })
+                    .or_default();
+                *sum += amounts.charged;
+                *highest = (*highest).max(amounts.peak_charged);
+                if running {
+                    *devices.entry((device, key.space, key.pool)).or_default() += amounts.charged;
+                }
+            }
+        }
+        for (key, (sum, highest)) in groups {
+            let peak = self.peaks.entry(key.clone()).or_default();
+            *peak = (*peak).max(sum).max(highest);
+            let device = self
+                .device_peaks
+                .entry((key.device, key.space, key.pool))
+                .or_default();
+            *device = (*device).max(*peak);
+        }
+        for (key, sum) in devices {
+            let peak = self.device_peaks.entry(key).or_default();
+            *peak = (*peak).max(sum);
+        }
+    }
+}

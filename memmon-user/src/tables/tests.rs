@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+
+use memmon_ebpf::ledger::{RowKey, RowValue};
+
+use super::{
+    facts::{
+        Baseline, DeviceFacts, OwnerId, Placement, PoolCapacity, PoolFacts, ProcessFacts,
+        RuntimeFacts, Since,
+    },
+    *,
+};
+
+fn tables() -> Tables {
+    let pools = BTreeMap::from([(
+        0,
+        PoolFacts {
+            name: "DRAM".to_owned(),
+            charged: true,
+        },
+    )]);
+    let runtime = RuntimeFacts {
+        name: "tt-metal".to_owned(),
+        pools,
+    };
+    let mut tables = Tables::new(String::new(), Observer::default(), vec![runtime]);
+    tables.process(
+        1,
+        ProcessFacts {
+            pid: 100,
+            ..ProcessFacts::default()
+        },
+    );
+    tables.understood(1, true);
+    tables.since(1, Since::Start);
+    tables
+}
+
+fn key(owner: u64, ogen: u32) -> RowKey {
+    RowKey {
+        proc: 1,
+        owner,
+        ogen,
+        ..RowKey::default()
+    }
+}
+
+fn row(charged: i64, sequence: u64) -> RowValue {
+    RowValue {
+        requested: charged,
+        charged,
+        peak_charged: charged,
+        live: 1,
+        allocations: 1,
+        sequence,
+        ..RowValue::default()
+    }
+}
+
+fn chips(ids: &[i64]) -> Placement {
+    Placement {
+        devices: ids
+            .iter()
+            .map(|id| DeviceFacts {
+                id: Some(*id),
+                ..DeviceFacts::default()
+            })
+            .collect(),
+        pools: BTreeMap::from([(
+            0,
+            PoolCapacity {
+                banks: 12,
+                bytes: 1200,
+                largest_free_per_bank: None,
+            },
+        )]),
+    }
+}
+
+fn owner(owner: u64) -> OwnerId {
+    OwnerId {
+        proc: 1,
+        space: 0,
+        owner,
+    }
+}
+
+#[test]
+fn a_mesh_stands_on_every_chip() {
+    let mut tables = tables();
+    tables.rows(vec![(key(7, 0), row(64, 1))]);
+    tables.placement(owner(7), 0, chips(&[0, 1]));
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let usage = snapshot.processes[0].usage.as_ref().unwrap();
+    assert_eq!(usage.len(), 2);
+    assert!(usage.iter().all(|row| row.charged_bytes == Some(64)));
+    assert_eq!(snapshot.devices.len(), 2);
+    assert_eq!(snapshot.devices[1].pools[0].capacity_bytes, Some(1200));
+}
+
+#[test]
+fn old_reads_do_not_overwrite() {
+    let mut tables = tables();
+    tables.rows(vec![(key(7, 0), row(64, 5))]);
+    tables.rows(vec![(key(7, 0), row(32, 4))]);
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
+    assert_eq!(usage.charged_bytes, Some(64));
+    assert_eq!((usage.device, usage.exact), (None, true));
+}
+
+#[test]
+fn an_ended_generation_holds_nothing() {
+    let mut tables = tables();
+    tables.placement(owner(7), 0, chips(&[0]));
+    tables.rows(vec![(key(7, 0), row(64, 1)), (key(7, 1), row(16, 1))]);
+    tables.freed_all(owner(7), 0);
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
+    assert_eq!(usage.charged_bytes, Some(16));
+    assert_eq!((usage.allocations, usage.frees), (Some(2), Some(1)));
+    assert_eq!(usage.peak_charged_bytes, Some(80));
+}
+
+#[test]
+fn recovered_and_freed_is_nothing() {
+    let mut tables = tables();
+    tables.baseline(
+        key(7, 0),
+        Baseline {
+            requested: 64,
+            charged: 64,
+            live: 1,
+        },
+    );
+    tables.rows(vec![(
+        key(7, 0),
+        RowValue {
+            requested: -64,
+            charged: -64,
+            live: -1,
+            frees: 1,
+            sequence: 1,
+            ..RowValue::default()
+        },
+    )]);
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
+    assert_eq!(usage.charged_bytes, Some(0));
+    assert_eq!(usage.live_allocations, Some(0));
+    assert_eq!(usage.peak_charged_bytes, Some(64));
+}
+
+#[test]
+fn what_is_missing_is_unknown() {
+    let mut tables = tables();
+    tables.since(1, Since::Attach);
+    tables.rows(vec![(
+        key(7, 0),
+        RowValue {
+            charged: -64,
+            sequence: 1,
+            ..RowValue::default()
+        },
+    )]);
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
+    assert_eq!((usage.charged_bytes, usage.exact), (None, false));
+    assert_eq!(snapshot.health.inexact_rows, 1);
+}
+
+#[test]
+fn exited_processes_are_shown_for_a_while_and_hold_no_device() {
+    let mut tables = tables();
+    tables.placement(owner(7), 0, chips(&[0]));
+    tables.rows(vec![(key(7, 0), row(64, 1))]);
+    tables.exited(1, 10);
+    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    assert_eq!(snapshot.processes[0].state, "exited");
+    let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
+    assert_eq!(usage.charged_bytes, Some(64));
+    assert!(snapshot.devices.is_empty());
+    assert!(tables.expire(10 + EXITED_SHOWN_NS).is_empty());
+    assert_eq!(tables.expire(11 + EXITED_SHOWN_NS), vec![1]);
+}
+
+#[test]
+fn filters() {
+    let mut tables = tables();
+    tables.placement(owner(7), 0, chips(&[0, 1]));
+    tables.rows(vec![(key(7, 0), row(64, 1))]);
+    let take = |filter: Filter| tables.snapshot(String::new(), &filter);
+    let device = take(Filter {
+        devices: vec![1],
+        ..Filter::default()
+    });
+    assert_eq!(device.devices.len(), 1);
+    assert_eq!(device.processes[0].usage.as_ref().unwrap().len(), 1);
+    let pid = take(Filter {
+        pids: vec![1],
+        ..Filter::default()
+    });
+    assert!(pid.processes.is_empty());
+    let runtime = take(Filter {
+        runtimes: vec!["cuda".to_owned()],
+        ..Filter::default()
+    });
+    assert!(runtime.processes.is_empty() && runtime.devices.is_empty());
+}

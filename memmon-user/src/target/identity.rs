@@ -1,0 +1,139 @@
+//! Who a process is, as `/proc` and the user database say.
+
+use std::{fs, io};
+
+use nix::unistd::{SysconfVar, Uid, User, sysconf};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub pid: u32,
+    /// Clock ticks since boot: with the pid, this is the process.
+    pub start_ticks: Option<u64>,
+    pub comm: String,
+    pub command: Vec<String>,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub cgroup: Option<String>,
+}
+
+/// The longest command line that is kept.
+const COMMAND_BYTES: usize = 4096;
+
+impl Identity {
+    pub fn read(pid: u32) -> io::Result<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat"))?;
+        let (comm, start_ticks) = parse_stat(&String::from_utf8_lossy(&stat));
+        let uid = fs::metadata(format!("/proc/{pid}"))
+            .ok()
+            .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+        Ok(Self {
+            pid,
+            start_ticks,
+            comm,
+            command: command(pid),
+            uid,
+            user: uid.and_then(user_name),
+            cgroup: cgroup(pid),
+        })
+    }
+
+    /// When it was started, in nanoseconds since the epoch.
+    pub fn start_time_ns(&self) -> Option<i128> {
+        let ticks = i128::from(self.start_ticks?);
+        let per_second = i128::from(sysconf(SysconfVar::CLK_TCK).ok()??);
+        Some(boot_time_ns()? + ticks * 1_000_000_000 / per_second)
+    }
+}
+
+/// Just the start time: whether a pid still is who it was.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&String::from_utf8_lossy(&stat)).1
+}
+
+/// Whether the process runs: not gone, not a zombie.
+pub fn is_running(pid: u32) -> bool {
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let stat = String::from_utf8_lossy(&stat);
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, Some('Z' | 'X') | None)
+}
+
+fn parse_stat(stat: &str) -> (String, Option<u64>) {
+    // The name stands in parentheses and may hold any character, parentheses too.
+    let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
+        return (String::new(), None);
+    };
+    let comm = stat.get(open + 1..close).unwrap_or_default().to_owned();
+    // Field 22; the first after the name is 3.
+    let ticks = stat
+        .get(close + 1..)
+        .and_then(|rest| rest.split_whitespace().nth(19))
+        .and_then(|field| field.parse().ok());
+    (comm, ticks)
+}
+
+fn command(pid: u32) -> Vec<String> {
+    let Ok(mut bytes) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return Vec::new();
+    };
+    bytes.truncate(COMMAND_BYTES);
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes
+        .split(|byte| *byte == 0)
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect()
+}
+
+fn user_name(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid))
+        .ok()
+        .flatten()
+        .map(|user| user.name)
+}
+
+fn cgroup(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    // Version 2 has one line, `0::/path`.
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("0::"))
+        .or_else(|| text.lines().next())?;
+    line.splitn(3, ':').nth(2).map(str::to_owned)
+}
+
+fn boot_time_ns() -> Option<i128> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find(|line| line.starts_with("btime "))?;
+    let seconds: i128 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(seconds * 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names() {
+        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1";
+        assert_eq!(parse_stat(stat), ("a) b (c".to_owned(), Some(777)));
+        assert_eq!(parse_stat("nonsense"), (String::new(), None));
+    }
+
+    #[test]
+    fn own_identity() {
+        let own = Identity::read(std::process::id()).unwrap();
+        assert!(own.start_ticks.is_some());
+        assert!(!own.command.is_empty());
+        assert!(is_running(own.pid));
+    }
+}
