@@ -2,3 +2,15 @@
 
 pub mod layout;
 mod trace;
+
+use crate::{elf::Library, runtimes::resolver::Understood};
+
+/// Learns the layout of a library file.
+pub fn understand(library: &Library) -> Result<Understood, String> {
+    let layout = layout::resolve(library).map_err(|error| error.to_string())?;
+    Ok(Understood {
+        basis: layout.basis.name(),
+        constants: layout.constants(),
+        model: None,
+    })
+}
