@@ -4,11 +4,7 @@
 
 use std::{io, os::fd::AsRawFd as _};
 
-use perf_event::{
-    Builder, Sampler,
-    data::Record,
-    events::Software,
-};
+use perf_event::{Builder, Sampler, data::Record, events::Software};
 
 /// Watches every CPU.
 #[expect(missing_debug_implementations, reason = "the sampler has none")]

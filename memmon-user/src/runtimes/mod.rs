@@ -1,3 +1,4 @@
 //! Runtimes: one folder each.
 
+pub mod profile;
 pub mod tt_metal;
