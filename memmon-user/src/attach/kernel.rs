@@ -259,7 +259,11 @@ impl Kernel {
             if chosen.is_empty() {
                 continue;
             }
-            let name = if at_return { self.at_return } else { self.entry };
+            let name = if at_return {
+                self.at_return
+            } else {
+                self.entry
+            };
             let program: &mut UProbe = program(&mut self.ebpf, name)?;
             let link = program
                 .attach(chosen, path, UProbeScope::AllProcesses)

@@ -9,11 +9,7 @@ use std::{
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use perf_event::{
-    Builder, Sampler,
-    data::Record,
-    events::Software,
-};
+use perf_event::{Builder, Sampler, data::Record, events::Software};
 
 /// Watches every CPU.
 #[expect(missing_debug_implementations, reason = "the sampler has none")]

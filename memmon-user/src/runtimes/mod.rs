@@ -1,4 +1,4 @@
-//! Runtimes: one folder each.
+//! Runtimes: one folder each, and what all of them share.
 
 pub mod profile;
 pub mod resolver;

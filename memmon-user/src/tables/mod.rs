@@ -3,8 +3,8 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
-pub mod facts;
 mod devices;
+pub mod facts;
 mod filter;
 mod processes;
 mod rows;
@@ -19,9 +19,7 @@ pub use filter::Filter;
 use memmon_ebpf::{ledger::RowKey, record::History};
 
 use self::{
-    facts::{
-        Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since,
-    },
+    facts::{Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since},
     processes::ProcessEntry,
     rows::{GroupKey, Row},
     snapshot::{Failure, Health, Library, Observer, SCHEMA, Snapshot},

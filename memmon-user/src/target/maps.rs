@@ -26,7 +26,10 @@ pub struct Region {
 impl Region {
     /// Not of a file: what an allocator lives in.
     pub fn is_anonymous(&self) -> bool {
-        self.inode == 0 && (self.path.is_empty() || self.path.starts_with("[heap]") || self.path.starts_with("[anon"))
+        self.inode == 0
+            && (self.path.is_empty()
+                || self.path.starts_with("[heap]")
+                || self.path.starts_with("[anon"))
     }
 
     pub fn file_name(&self) -> &str {
