@@ -1,4 +1,5 @@
 //! A process that is observed, looked at from outside: its memory (read-only), its mappings, and
 //! what `/proc` says about it.
 
+pub mod maps;
 pub mod memory;

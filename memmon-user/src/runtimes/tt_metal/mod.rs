@@ -2,3 +2,4 @@
 
 pub mod layout;
 mod trace;
+pub mod walk;
