@@ -3,6 +3,8 @@
 //! `MEMMON_LIBTT_DIR` names the folder `<dir>/<version>/libtt_metal.so`; the libraries are 20 to
 //! 35 MB each and not in the repository.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use std::{
     fs::File,
     path::PathBuf,

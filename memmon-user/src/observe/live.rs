@@ -374,7 +374,7 @@ impl Observer {
     }
 
     fn look_at(&mut self, pid: u32) {
-        let Ok(regions) = maps::regions(pid) else {
+        let Ok(regions) = maps::of_process(pid) else {
             return;
         };
         let libraries = scan::libraries(&regions, |name| self.runtimes.wants(name));

@@ -42,7 +42,7 @@ pub fn recover_own(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, 
         return Ok(found);
     };
     let maps_it_there = |pid: u32| {
-        maps::regions(pid)
+        maps::of_process(pid)
             .is_ok_and(|regions| regions.iter().any(|region| region.start == base && region.inode != 0))
     };
     if !maps_it_there(parent) {
@@ -55,7 +55,7 @@ pub fn recover_own(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, 
 }
 
 fn walk(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
-    let regions = maps::regions(pid).map_err(unreadable)?;
+    let regions = maps::of_process(pid).map_err(unreadable)?;
     let memory = ProcessMemory::open(pid).map_err(unreadable)?;
     model.recover(&Target {
         memory: &memory,
@@ -71,7 +71,7 @@ pub fn owners(
     base: u64,
     hint: &OwnerHint,
 ) -> Result<Vec<FoundOwner>, String> {
-    let regions = maps::regions(pid).map_err(unreadable)?;
+    let regions = maps::of_process(pid).map_err(unreadable)?;
     let memory = ProcessMemory::open(pid).map_err(unreadable)?;
     let target = Target {
         memory: &memory,

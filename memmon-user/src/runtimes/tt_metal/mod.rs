@@ -1,7 +1,11 @@
 //! Tenstorrent tt-metal (`libtt_metal.so`).
 
 pub mod layout;
+mod model;
 mod trace;
+pub mod walk;
+
+use std::sync::Arc;
 
 use crate::{elf::Library, runtimes::resolver::Understood};
 
@@ -11,6 +15,6 @@ pub fn understand(library: &Library) -> Result<Understood, String> {
     Ok(Understood {
         basis: layout.basis.name(),
         constants: layout.constants(),
-        model: None,
+        model: Some(Arc::new(model::TtMetal::new(layout))),
     })
 }
