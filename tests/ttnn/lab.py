@@ -115,6 +115,8 @@ def _mock(board):
     path = os.path.join(folder, "cluster.yaml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(descriptor(board, owner))
+    # The runtime writes its logs where it stands.
+    os.chdir(folder)
     os.environ["TT_METAL_MOCK_CLUSTER_DESC_PATH"] = path
 
 

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every check there is, with what it needs installed first.
 
-use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+use anyhow::{Result, bail};
 
 use crate::{
     bpf, build, lab, packages, paths,
@@ -29,28 +31,38 @@ pub fn main(args: &Args) -> Result<()> {
         }
     }
 
-    step("formatting");
-    run(cargo(&repository).args(["fmt", "--all", "--check"]))?;
-    run(cargo(&repository).args([
-        "fmt",
-        "--check",
-        "--manifest-path",
-        "memmon-ebpf/Cargo.toml",
-    ]))?;
-    step("clippy");
-    let lint = |words: &[&str]| {
-        run(cargo(&repository)
-            .args(["clippy", "--quiet", "--ignore-rust-version"])
-            .args(words)
-            .args(["--", "-D", "warnings"]))
+    // One failure does not hide the others.
+    let mut failed = Vec::new();
+    let mut check = |name: &'static str, result: Result<()>| {
+        if let Err(error) = result {
+            eprintln!("error: {error:#}");
+            failed.push(name);
+        }
     };
-    lint(&["--workspace", "--all-targets"])?;
-    lint(&["--manifest-path", "memmon-ebpf/Cargo.toml", "--lib"])?;
-    match bpf::check_if_possible()? {
-        None => {}
-        Some(reason) => step(format!(
-            "NOT CHECKED: whether the BPF object is what its sources build to: {reason}"
+    step("formatting");
+    check(
+        "formatting",
+        run(cargo(&repository).args(["fmt", "--all", "--check"])),
+    );
+    step("clippy");
+    check(
+        "clippy",
+        lint(&repository, &["--workspace", "--all-targets"]),
+    );
+    // The wire format: no member of the workspace, so it is asked for by itself.
+    check(
+        "clippy",
+        lint(
+            &repository,
+            &["--manifest-path", "memmon-ebpf/Cargo.toml", "--lib"],
+        ),
+    );
+    match bpf::check_if_possible() {
+        Ok(None) => {}
+        Ok(Some(reason)) => step(format!(
+            "NOT CHECKED, whether the BPF object is what its sources build to: {reason}"
         )),
+        Err(error) => check("BPF object", Err(error)),
     }
 
     let versions: &[&str] = if args.full { &lab::FULL } else { &lab::USUAL };
@@ -91,5 +103,17 @@ pub fn main(args: &Args) -> Result<()> {
             "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_BIN,HOME,PATH",
         );
     }
-    run(&mut test).context("some tests failed")
+    check("tests", run(&mut test));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn lint(repository: &Path, words: &[&str]) -> Result<()> {
+    let mut clippy = cargo(repository);
+    clippy
+        .args(["clippy", "--quiet", "--ignore-rust-version"])
+        .args(words);
+    run(clippy.args(["--", "-D", "warnings"]))
 }
