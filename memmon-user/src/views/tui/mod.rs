@@ -147,7 +147,7 @@ async fn show(
             }
             _ = clock.tick() => {
                 let quiet = news_at.elapsed();
-                if !app.set_quiet((quiet > options.refresh * 3).then(|| quiet.as_secs())) {
+                if !app.set_quiet((quiet > options.refresh * 3).then_some(quiet.as_secs())) {
                     continue;
                 }
             }

@@ -45,6 +45,11 @@ impl Place {
         };
         bar + sizes + PERCENT
     }
+
+    /// Wide enough for the title, too.
+    fn column(self, first: bool, title: &str) -> usize {
+        self.width(first).max(text::width(title))
+    }
 }
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -63,9 +68,16 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 
     let mut pen = Pen::new(buffer, area, 0, theme);
     pen.left("DEVICE", label_width, theme.title());
-    for (nth, (pool, place)) in pools.iter().zip(&places).enumerate() {
+    let columns: Vec<(&String, Place, bool)> = pools
+        .iter()
+        .zip(places)
+        .enumerate()
+        .filter_map(|(nth, (pool, place))| Some((pool, place?, nth == 0)))
+        .collect();
+    for (pool, place, first) in &columns {
+        let width = place.column(*first, pool);
         pen.skip(GAP)
-            .left(&text::visible(pool), place.width(nth == 0), theme.title());
+            .left(&text::visible(pool), width, theme.title());
     }
     let room = usize::from(area.height - 1);
     let (shown, left_out) = fullest(devices, room);
@@ -73,14 +85,16 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         let device = &devices[at];
         let mut pen = Pen::new(buffer, area, length(line + 1), theme);
         pen.left(&label(device), label_width, theme.strong());
-        for (nth, (name, place)) in pools.iter().zip(&places).enumerate() {
+        for (name, place, first) in &columns {
+            let (own, column) = (place.width(*first), place.column(*first, name));
             pen.skip(GAP);
-            match device.pools.iter().find(|p| p.pool == *name) {
-                Some(pool) => draw_pool(&mut pen, pool, *place, nth == 0, theme),
+            match device.pools.iter().find(|p| p.pool == **name) {
+                Some(pool) => draw_pool(&mut pen, pool, *place, *first, theme),
                 None => {
-                    pen.skip(place.width(nth == 0));
+                    pen.skip(own);
                 }
             }
+            pen.skip(column - own);
         }
     }
     if let Some(most) = left_out {
@@ -178,84 +192,48 @@ fn pools_of(devices: &[Device]) -> Vec<String> {
     found.into_iter().map(String::from).collect()
 }
 
-/// As much of each pool as there is room for: the first one first.
-fn places(width: usize, pools: &[String]) -> Vec<Place> {
-    let title = |pool: &String| text::width(pool);
-    let small = Place {
+/// What there is room for of each pool; none where a pool is left out. The first pool is served first.
+fn places(width: usize, pools: &[String]) -> Vec<Option<Place>> {
+    let mut places: Vec<Option<Place>> = vec![None; pools.len()];
+    let mut room = width;
+    let percent = Place {
         bar: 0,
         sizes: false,
     };
-    let mut places: Vec<Place> = Vec::new();
-    let mut used = 0;
-    for (nth, pool) in pools.iter().enumerate() {
-        let least = small.width(nth == 0).max(title(pool)) + GAP;
-        if nth > 0 && used + least > width {
-            break;
-        }
-        used += least;
-        places.push(small);
+    let sizes = Place {
+        bar: 0,
+        sizes: true,
+    };
+    let bar = |bar: usize| Place { bar, sizes: true };
+    let others = 1..pools.len();
+    let mut give = |nth: usize, place: Place| grow(&mut places, nth, place, &mut room, pools);
+    for place in [percent, sizes, bar(FIRST_BAR.0)] {
+        give(0, place);
     }
-    // Grow while there is room: first the sizes and the bar of the first pool, then those of the others.
-    for grown in [
-        Place {
-            bar: 0,
-            sizes: true,
-        },
-        Place {
-            bar: FIRST_BAR.0,
-            sizes: true,
-        },
-    ] {
-        grow(&mut places, 0, grown, &mut used, width);
+    for place in [percent, sizes] {
+        others.clone().for_each(|nth| give(nth, place));
     }
-    for nth in 1..places.len() {
-        grow(
-            &mut places,
-            nth,
-            Place {
-                bar: 0,
-                sizes: true,
-            },
-            &mut used,
-            width,
-        );
-    }
-    grow(
-        &mut places,
-        0,
-        Place {
-            bar: 20,
-            sizes: true,
-        },
-        &mut used,
-        width,
-    );
-    for nth in 1..places.len() {
-        grow(
-            &mut places,
-            nth,
-            Place {
-                bar: OTHER_BAR,
-                sizes: true,
-            },
-            &mut used,
-            width,
-        );
-    }
-    for bar in FIRST_BAR.0..=FIRST_BAR.1 {
-        grow(&mut places, 0, Place { bar, sizes: true }, &mut used, width);
+    give(0, bar(FIRST_BAR.1 / 2));
+    others.for_each(|nth| give(nth, bar(OTHER_BAR)));
+    for cells in FIRST_BAR.0..=FIRST_BAR.1 {
+        give(0, bar(cells));
     }
     places
 }
 
-fn grow(places: &mut [Place], nth: usize, to: Place, used: &mut usize, width: usize) {
-    let Some(place) = places.get_mut(nth) else {
+/// Gives a pool that place if there is room for it and it is more than the pool has.
+fn grow(places: &mut [Option<Place>], nth: usize, to: Place, room: &mut usize, pools: &[String]) {
+    let (Some(place), Some(pool)) = (places.get_mut(nth), pools.get(nth)) else {
         return;
     };
-    let more = to.width(nth == 0).saturating_sub(place.width(nth == 0));
-    if to.bar >= place.bar && *used + more <= width {
-        *used += more;
-        *place = to;
+    let width = |place: Place| GAP + place.column(nth == 0, pool);
+    let has = place.map_or(0, width);
+    if let Some(more) = width(to).checked_sub(has)
+        && more <= *room
+        && place.is_none_or(|place| to.bar >= place.bar)
+    {
+        *room -= more;
+        *place = Some(to);
     }
 }
 

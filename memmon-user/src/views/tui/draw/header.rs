@@ -35,7 +35,10 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     if exited > 0 {
         counts.push_str(&format!(", {exited} exited"));
     }
-    let mut right = vec![(format!("{counts}  "), theme.quiet())];
+    let mut right = Vec::new();
+    if !snapshot.taken_at.is_empty() {
+        right.push((format!("{counts}  "), theme.quiet()));
+    }
     if app.is_paused() {
         right.push(("PAUSED  ".into(), theme.warning()));
     }

@@ -22,10 +22,13 @@ pub struct Line {
     words: String,
 }
 
-/// The state first, then what is not understood and the notes; at most so many lines, never less than one.
+/// The state first, then what is not understood and the notes; at most so many lines, never less than one once there is a snapshot.
 pub fn lines(app: &App, most: usize) -> Vec<Line> {
     let snapshot = app.snapshot();
     let mut lines = Vec::new();
+    if snapshot.taken_at.is_empty() {
+        return lines;
+    }
     for library in &snapshot.libraries {
         if let Some(problem) = &library.problem {
             let (runtime, path) = (

@@ -108,6 +108,13 @@ fn cell(app: &App, row: &Row, column: &Column, width: usize, layout: &Layout) ->
         Amount::Unknown => (UNKNOWN.into(), theme.warning()),
         Amount::Absent => ("-".into(), theme.quiet()),
     };
+    let marked = |(words, style): (String, Style), exact: bool| {
+        if exact {
+            (words, style)
+        } else {
+            (format!("~{words}"), theme.warning())
+        }
+    };
     let number = |n: u64| short_count(n);
     let size = |n: u64| layout.bytes.format(n);
     match column {
@@ -136,29 +143,14 @@ fn cell(app: &App, row: &Row, column: &Column, width: usize, layout: &Layout) ->
             } else {
                 plain
             };
-            let (words, style) = amount(cell.amount, &size, style);
-            if cell.exact {
-                (words, style)
-            } else {
-                (format!("~{words}"), theme.warning())
-            }
+            marked(amount(cell.amount, &size, style), cell.exact)
         }
-        Column::Live => amount(row.live, &number, plain),
-        Column::Allocations => amount(row.allocations, &number, plain),
-        Column::Peak => amount(row.peak, &size, plain),
-        Column::Failed => amount(row.failed, &number, theme.bad()),
+        Column::Live => marked(amount(row.live, &number, plain), row.exact),
+        Column::Allocations => marked(amount(row.allocations, &number, plain), row.exact),
+        Column::Peak => marked(amount(row.peak, &size, plain), row.exact),
+        Column::Failed => marked(amount(row.failed, &number, theme.bad()), row.exact),
         Column::Since => (text::visible(&process.since), theme.quiet()),
-        Column::State => {
-            let words = text::visible(&process.state);
-            (
-                if row.exact {
-                    words
-                } else {
-                    format!("{words} ~")
-                },
-                theme.quiet(),
-            )
-        }
+        Column::State => (text::visible(&process.state), theme.quiet()),
     }
 }
 
