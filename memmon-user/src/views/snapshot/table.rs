@@ -212,11 +212,6 @@ fn health(snapshot: &Snapshot) -> String {
 }
 
 fn not_understood(library: &Library, problem: &str) -> String {
-    let plural = if library.processes == 1 {
-        "process"
-    } else {
-        "processes"
-    };
     format!(
         "not understood: {} {} ({}): {}\n",
         text::visible(&library.runtime),
