@@ -347,6 +347,12 @@ impl Observer {
 
     fn scan(&mut self) {
         let found = scan::processes(|name| self.runtimes.wants(name));
+        // All of them before the first probe is placed: it is hit in every one.
+        for (pid, _) in &found {
+            if self.in_scope(*pid) {
+                self.number(*pid);
+            }
+        }
         for (pid, libraries) in found {
             self.examine(pid, &libraries);
         }
@@ -405,6 +411,9 @@ impl Observer {
         if !self.in_scope(pid) {
             return;
         }
+        let Some(value) = self.number(pid) else {
+            return;
+        };
         let mut uses = Vec::new();
         for mapped in libraries {
             let found =
@@ -412,9 +421,6 @@ impl Observer {
                     .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
-        let Some(value) = self.number(pid) else {
-            return;
-        };
         let proc = value.proc;
         let known = self.processes.get(&proc).map_or(0, |known| known.uses.len());
         self.acquaint(proc, pid, None);
@@ -427,6 +433,7 @@ impl Observer {
         } else {
             Ok(true)
         };
+        self.set_flag(pid, proc, proc_flag::RECOVERING, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
             watched.uses = uses;
             watched.fresh = recovered == Ok(true);
@@ -436,7 +443,8 @@ impl Observer {
         }
     }
 
-    /// The ledger's number of a process, given now where it has none.
+    /// The ledger's number of a process, given now where it has none: frees in it leave a trace
+    /// until what it holds has been read.
     fn number(&mut self, pid: u32) -> Option<ProcValue> {
         if let Some(value) = self.kernel.process(pid) {
             return Some(value);
@@ -447,7 +455,7 @@ impl Observer {
             ProcValue {
                 proc: self.next_proc,
                 first_seen_ns: clock::boot_ns(),
-                flags: 0,
+                flags: proc_flag::RECOVERING,
                 reserved: 0,
             },
         )
@@ -504,7 +512,6 @@ impl Observer {
                 Err(error) => result = Err(error),
             }
         }
-        self.set_flag(pid, value.proc, proc_flag::RECOVERING, false);
         result.map(|()| nothing)
     }
 

@@ -14,6 +14,14 @@ struct Sum {
     capacity: Option<PoolCapacity>,
 }
 
+impl Sum {
+    /// A pool of no size that holds nothing is no pool of this device.
+    fn is_used(&self) -> bool {
+        self.charged.is_some_and(|bytes| bytes != 0)
+            || self.capacity.is_some_and(|capacity| capacity.bytes > 0)
+    }
+}
+
 type Pools = BTreeMap<u32, Sum>;
 
 impl Tables {
@@ -75,7 +83,7 @@ impl Tables {
     fn device_row(&self, space: u32, key: &DeviceKey, device: DeviceFacts, pools: Pools) -> Device {
         let pools = pools
             .into_iter()
-            .filter(|(pool, _)| self.is_charged(space, *pool))
+            .filter(|(pool, sum)| self.is_charged(space, *pool) && sum.is_used())
             .map(|(pool, sum)| {
                 let peak = self
                     .device_peaks

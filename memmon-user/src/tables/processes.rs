@@ -62,6 +62,7 @@ impl Tables {
         } = entry;
         let usage: Vec<Usage> = rows
             .into_iter()
+            .filter(|(_, (_, amounts))| amounts.ever_held())
             .map(|(key, (device, amounts))| self.usage_row(&key, &device, &amounts, *since))
             .collect();
         if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {

@@ -68,6 +68,11 @@ impl Row {
 }
 
 impl Amounts {
+    /// Whether there is anything to say about it.
+    pub fn ever_held(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Rows side by side. Peaks at different times do not add up: the highest sum that was seen is
     /// kept elsewhere, this is the least it can have been.
     pub fn add(&mut self, other: &Self) {

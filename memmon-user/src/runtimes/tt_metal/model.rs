@@ -120,8 +120,7 @@ fn placement(chips: &[i64], uids: &BTreeMap<i64, String>, banks: &[Bank]) -> Pla
         .iter()
         .filter_map(|bank| {
             let bytes = bank.capacity_per_bank.checked_mul(bank.num_banks)?;
-            let known = bank.num_banks > 0 && bytes <= MAX_CAPACITY;
-            known.then_some((
+            (bytes <= MAX_CAPACITY).then_some((
                 bank.pool,
                 PoolCapacity {
                     banks: bank.num_banks,
