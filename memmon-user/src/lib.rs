@@ -4,7 +4,9 @@
 
 pub mod attach;
 pub mod discover;
+pub mod drain;
 pub mod elf;
+pub mod observe;
 pub mod runtimes;
 pub mod tables;
 pub mod target;

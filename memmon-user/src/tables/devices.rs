@@ -35,7 +35,10 @@ impl Tables {
                     let sum = pools.entry(*pool).or_default();
                     sum.charged.get_or_insert(0);
                     // Several allocators of one chip: the widest view of it.
-                    if sum.capacity.is_none_or(|known| known.bytes < capacity.bytes) {
+                    if sum
+                        .capacity
+                        .is_none_or(|known| known.bytes < capacity.bytes)
+                    {
                         sum.capacity = Some(*capacity);
                     }
                 }
@@ -54,11 +57,7 @@ impl Tables {
                 let (_, pools) = devices
                     .entry((key.space, DeviceKey::of(&device)))
                     .or_insert_with(|| (device.clone(), Pools::new()));
-                *pools
-                    .entry(key.pool)
-                    .or_default()
-                    .charged
-                    .get_or_insert(0) += amounts.charged;
+                *pools.entry(key.pool).or_default().charged.get_or_insert(0) += amounts.charged;
             }
         }
         devices

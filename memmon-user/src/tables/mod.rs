@@ -3,8 +3,8 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
-pub mod facts;
 mod devices;
+pub mod facts;
 mod filter;
 mod processes;
 mod rows;
@@ -13,22 +13,23 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use filter::Filter;
-use memmon_ebpf::ledger::RowKey;
+use memmon_ebpf::{ledger::RowKey, record::History};
 
 use self::{
-    facts::{
-        Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since,
-    },
+    facts::{Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since},
     processes::ProcessEntry,
     rows::{GroupKey, Row},
-    snapshot::{Health, Library, Observer, SCHEMA, Snapshot},
+    snapshot::{Failure, Health, Library, Observer, SCHEMA, Snapshot},
 };
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+
+/// How many failed allocations are remembered.
+const FAILURES_KEPT: usize = 100;
 
 #[derive(Debug, Default)]
 pub struct Tables {
@@ -45,6 +46,7 @@ pub struct Tables {
     peaks: HashMap<GroupKey, i64>,
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
     libraries: Vec<Library>,
+    failures: VecDeque<Failure>,
     health: Health,
 }
 
@@ -180,6 +182,44 @@ impl Tables {
         self.raise_peaks();
     }
 
+    pub fn current_generation(&self, owner: &OwnerId) -> u32 {
+        self.generations.get(owner).copied().unwrap_or_default()
+    }
+
+    /// An allocation failed: the latest are kept.
+    pub fn failure(&mut self, record: &History, at: String) {
+        let History { header, .. } = record;
+        let key = RowKey {
+            proc: record.header.proc,
+            owner: record.owner,
+            space: record.space,
+            pool: record.pool,
+            ogen: record.ogen,
+            reserved: 0,
+        };
+        let failure = Failure {
+            at,
+            pid: header.tgid,
+            tid: header.tid,
+            comm: self
+                .processes
+                .get(&header.proc)
+                .map(|entry| entry.facts.comm.clone())
+                .unwrap_or_default(),
+            runtime: self.runtime_name(record.space),
+            devices: self.devices_of(&key).iter().map(|device| device.id).collect(),
+            pool: self.pool_name(record.space, record.pool),
+            requested_bytes: record.requested,
+            needed_bytes: self
+                .is_charged(record.space, record.pool)
+                .then_some(record.charged),
+        };
+        if self.failures.len() == FAILURES_KEPT {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(failure);
+    }
+
     pub fn libraries(&mut self, libraries: Vec<Library>) {
         self.libraries = libraries;
     }
@@ -212,6 +252,12 @@ impl Tables {
                 .collect(),
             devices: self.device_rows(filter),
             processes,
+            failures: self
+                .failures
+                .iter()
+                .filter(|failure| filter.takes_pid(failure.pid) && filter.takes_runtime(&failure.runtime))
+                .cloned()
+                .collect(),
         }
     }
 }

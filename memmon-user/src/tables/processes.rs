@@ -88,7 +88,12 @@ impl Tables {
             uid: facts.uid,
             user: facts.user.clone(),
             cgroup: facts.cgroup.clone(),
-            state: if exited_ns.is_some() { "exited" } else { "running" }.to_owned(),
+            state: if exited_ns.is_some() {
+                "exited"
+            } else {
+                "running"
+            }
+            .to_owned(),
             since: since.name().to_owned(),
             usage: (understood != &Some(false)).then_some(usage),
         })

@@ -110,8 +110,10 @@ impl Tables {
 
     /// The devices a row stands on; one unknown device where that is not known.
     pub(super) fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
-        self.placement_of(&OwnerId::of(key), key.ogen)
-            .map_or_else(|| vec![DeviceFacts::default()], |placement| placement.devices.clone())
+        self.placement_of(&OwnerId::of(key), key.ogen).map_or_else(
+            || vec![DeviceFacts::default()],
+            |placement| placement.devices.clone(),
+        )
     }
 
     pub(super) fn is_charged(&self, space: u32, pool: u32) -> bool {
@@ -122,9 +124,10 @@ impl Tables {
     }
 
     pub(super) fn runtime_name(&self, space: u32) -> String {
-        self.runtimes
-            .get(space as usize)
-            .map_or_else(|| format!("runtime-{space}"), |runtime| runtime.name.clone())
+        self.runtimes.get(space as usize).map_or_else(
+            || format!("runtime-{space}"),
+            |runtime| runtime.name.clone(),
+        )
     }
 
     pub(super) fn pool_name(&self, space: u32, pool: u32) -> String {

@@ -1,0 +1,490 @@
+//! A graph of values → the program of a [`ProbeSpec`]: in which order, in which registers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use memmon_ebpf::{
+    WIRE_VERSION,
+    spec::{Action, Instr, MAX_INSTRS, ProbeSpec, REGISTERS, flag, op, reg, width},
+};
+
+use super::{
+    error::{Errors, Problem, ProfileError},
+    expression::{Expression, Node, OUTPUTS},
+    lower::{Graph, Id, Lowering, Value},
+    schema::{At, Formula, Library, Probe, Profile, SymbolPattern},
+};
+
+/// A probe, ready to be placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledProbe {
+    pub name: String,
+    pub at: At,
+    /// Every address that any of these leads to gets the probe, once.
+    pub symbols: Vec<SymbolPattern>,
+    /// Where none of the symbols is there: whether the library is still understood without it.
+    pub optional: bool,
+    pub spec: ProbeSpec,
+}
+
+impl Profile {
+    /// Compiles the probes of one library (an index into [`Profile::libraries`]). `constants` are
+    /// the resolver's for this very file; `space` is the number of the runtime.
+    pub fn compile(
+        &self,
+        library: usize,
+        constants: &BTreeMap<String, i64>,
+        space: u32,
+    ) -> Result<Vec<CompiledProbe>, Vec<ProfileError>> {
+        let Some(library) = self.libraries.get(library) else {
+            let text = format!("has no library {library}");
+            let error = ProfileError::of_file(self.file(), Problem::Meaning(text));
+            return Err(vec![error]);
+        };
+        let constants = with_own(library, constants);
+        let mut errors = Errors::new(self.source.clone());
+        let mut compiled = Vec::with_capacity(library.probes.len());
+        for probe in &library.probes {
+            match self.compile_probe(probe, &constants, space) {
+                Ok(spec) => compiled.push(CompiledProbe {
+                    name: probe.name.clone(),
+                    at: probe.at,
+                    symbols: probe.symbols.clone(),
+                    optional: probe.optional,
+                    spec,
+                }),
+                Err(found) => errors.append(found),
+            }
+        }
+        if errors.is_empty() {
+            Ok(compiled)
+        } else {
+            Err(errors.into_sorted())
+        }
+    }
+
+    pub(super) fn compile_probe(
+        &self,
+        probe: &Probe,
+        constants: &BTreeMap<String, i64>,
+        space: u32,
+    ) -> Result<ProbeSpec, Vec<ProfileError>> {
+        let outputs = self.outputs(probe);
+        let mut errors = Vec::new();
+        let mut lowering = Lowering::new(&self.source, probe, constants);
+        let mut keep = |result: Result<Id, Box<ProfileError>>| match result {
+            Ok(id) => Some(id),
+            Err(error) => {
+                errors.push(*error);
+                None
+            }
+        };
+        let require = probe
+            .require
+            .as_ref()
+            .and_then(|formula| keep(lowering.condition("require", formula)));
+        let succeed = probe
+            .succeed
+            .as_ref()
+            .and_then(|formula| keep(lowering.condition("succeed", formula)));
+        let mut values = Vec::new();
+        for ((name, register), formula) in OUTPUTS.into_iter().zip(outputs.iter()) {
+            if let Some(formula) = formula
+                && let Some(id) = keep(lowering.field(name, formula))
+            {
+                values.push((register, id));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let program = Program::new(&lowering.graph, probe.action, require, succeed, values);
+        let code = program.code().and_then(|code| {
+            let mut fixed = [Instr::default(); MAX_INSTRS];
+            let (needed, limit) = (code.len(), MAX_INSTRS);
+            let Some(room) = fixed.get_mut(..needed) else {
+                return Err(Problem::TooLong { needed, limit });
+            };
+            room.copy_from_slice(&code);
+            Ok((fixed, needed))
+        });
+        match code {
+            Ok((code, len)) => Ok(ProbeSpec {
+                version: WIRE_VERSION,
+                action: probe.action as u8,
+                outputs: program.mask,
+                len: u16::try_from(len).unwrap_or(u16::MAX),
+                flags: if probe.starts_process {
+                    flag::STARTS_PROCESS
+                } else {
+                    0
+                },
+                space,
+                reserved: 0,
+                code,
+            }),
+            Err(problem) => {
+                let path = [format!("probe \"{}\"", probe.name)];
+                Err(vec![ProfileError::new(
+                    &self.source,
+                    &probe.span,
+                    &path,
+                    problem,
+                )])
+            }
+        }
+    }
+
+    /// The probe's outputs, with `charged` where the profile leaves it to be what was requested
+    /// (or nothing, in a pool whose bytes overlap).
+    fn outputs(&self, probe: &Probe) -> [Option<Formula>; 8] {
+        let mut outputs = probe.outputs.clone();
+        let [_, _, pool, requested, charged, ..] = &mut outputs;
+        if charged.is_some() {
+            return outputs;
+        }
+        let defaults = match probe.action {
+            Action::Begin | Action::Alloc | Action::Register => true,
+            // Where nothing said what is charged, what `begin` took for it was only the default.
+            Action::Commit => !self
+                .libraries
+                .iter()
+                .flat_map(|library| &library.probes)
+                .any(|other| {
+                    other.action == Action::Begin
+                        && other.outputs[usize::from(reg::CHARGED)].is_some()
+                }),
+            _ => false,
+        };
+        if defaults {
+            *charged = requested.clone();
+            if let Some(Node::Number(number)) = pool.as_ref().map(|pool| &pool.expression.node)
+                && u32::try_from(*number).is_ok_and(|number| !self.pool_is_charged(number))
+                && let Some(formula) = charged
+            {
+                formula.expression = Expression {
+                    node: Node::Number(0),
+                    span: 0..0,
+                };
+            }
+        }
+        outputs
+    }
+}
+
+/// The library's own constants, then the resolver's.
+pub fn with_own(library: &Library, resolver: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    let mut constants = resolver.clone();
+    constants.extend(library.constants.clone());
+    constants
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Compute(Id),
+    Require(Id),
+    Succeed(Id),
+    /// An output that another output's register already holds.
+    Copy(u8, Id),
+}
+
+/// The steps of one probe, in order, before registers are given out.
+#[derive(Debug)]
+struct Program<'a> {
+    graph: &'a Graph,
+    steps: Vec<Step>,
+    /// The output register in which a value is computed.
+    homes: HashMap<Id, u8>,
+    mask: u8,
+}
+
+impl<'a> Program<'a> {
+    fn new(
+        graph: &'a Graph,
+        action: Action,
+        require: Option<Id>,
+        succeed: Option<Id>,
+        outputs: Vec<(u8, Id)>,
+    ) -> Self {
+        let mut program = Self {
+            graph,
+            steps: Vec::new(),
+            homes: HashMap::new(),
+            mask: 0,
+        };
+        for (register, id) in &outputs {
+            program.mask |= 1 << register;
+            program.homes.entry(*id).or_insert(*register);
+        }
+        let mut order = Order::default();
+        let is_true = |id: &Id| !matches!(graph.as_constant(*id), None | Some(0));
+        if let Some(id) = require.filter(|id| !is_true(id)) {
+            program.schedule(id, &mut order);
+            program.steps.push(Step::Require(id));
+        }
+        let (before, after) = match succeed.filter(|id| !is_true(id)) {
+            // A failed allocation is booked where it was tried, as far as that can be told without
+            // reading what a failed call may have left unset.
+            Some(_) if matches!(action, Action::Alloc | Action::Commit) => outputs
+                .into_iter()
+                .partition(|(register, id)| describes_attempt(*register) && !graph.can_fail(*id)),
+            _ => (Vec::new(), outputs),
+        };
+        program.outputs(&before, &mut order);
+        if let Some(id) = succeed.filter(|id| !is_true(id)) {
+            program.schedule(id, &mut order);
+            program.steps.push(Step::Succeed(id));
+        }
+        program.outputs(&after, &mut order);
+        program
+    }
+
+    fn outputs(&mut self, outputs: &[(u8, Id)], order: &mut Order) {
+        for (register, id) in outputs {
+            self.schedule(*id, order);
+            if self.homes.get(id) != Some(register) {
+                self.steps.push(Step::Copy(*register, *id));
+            }
+        }
+    }
+
+    /// Puts the value and what it needs into the order, the operand that needs most registers first.
+    fn schedule(&mut self, id: Id, order: &mut Order) {
+        if !order.done.insert(id) {
+            return;
+        }
+        let mut operands: Vec<Id> = self.graph.get(id).operands().collect();
+        operands.sort_by_key(|operand| std::cmp::Reverse(self.registers(*operand, order)));
+        for operand in operands {
+            self.schedule(operand, order);
+        }
+        self.steps.push(Step::Compute(id));
+    }
+
+    /// How many registers computing the value takes, were nothing shared.
+    fn registers(&self, id: Id, order: &mut Order) -> usize {
+        if let Some(known) = order.registers.get(&id) {
+            return *known;
+        }
+        let mut operands: Vec<usize> = self
+            .graph
+            .get(id)
+            .operands()
+            .map(|operand| self.registers(operand, order))
+            .collect();
+        operands.sort_unstable_by(|a, b| b.cmp(a));
+        let needed = operands
+            .iter()
+            .enumerate()
+            .map(|(held, needed)| held + needed)
+            .max()
+            .unwrap_or(1);
+        order.registers.insert(id, needed);
+        needed
+    }
+
+    fn operands(&self, step: Step) -> Vec<Id> {
+        match step {
+            Step::Compute(id) => self.graph.get(id).operands().collect(),
+            Step::Require(id) | Step::Succeed(id) | Step::Copy(_, id) => vec![id],
+        }
+    }
+
+    fn code(&self) -> Result<Vec<Instr>, Problem> {
+        let mut last_use: HashMap<Id, usize> = HashMap::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            for operand in self.operands(*step) {
+                last_use.insert(operand, at);
+            }
+        }
+        let mut registers = Registers::new(self);
+        let mut code = Vec::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            match *step {
+                Step::Compute(id) => {
+                    let until = last_use.get(&id).copied().unwrap_or(at);
+                    self.compute(id, at, until, &mut registers, &mut code)?;
+                }
+                Step::Require(id) => code.push(instr(op::REQUIRE, 0, registers.of(id), 0, 0)),
+                Step::Succeed(id) => code.push(instr(op::SUCCEED, 0, registers.of(id), 0, 0)),
+                Step::Copy(to, id) => code.push(copy(to, registers.of(id))),
+            }
+            registers.release(at);
+        }
+        Ok(code)
+    }
+
+    fn compute(
+        &self,
+        id: Id,
+        at: usize,
+        until: usize,
+        registers: &mut Registers,
+        code: &mut Vec<Instr>,
+    ) -> Result<(), Problem> {
+        let value = self.graph.get(id);
+        if let Value::Select(condition, yes, no) = value {
+            let (condition_in, yes_in, no_in) =
+                (registers.of(condition), registers.of(yes), registers.of(no));
+            let home = self.homes.get(&id).copied();
+            // The else-value's own register will do where nobody else wants it any more.
+            if no != condition
+                && no != yes
+                && home.is_none()
+                && registers.can_pass_on(no, at, until)
+            {
+                registers.rename(no, id, until);
+                code.push(instr(op::SELECT, no_in, condition_in, yes_in, 0));
+            } else {
+                let dst = registers.take(id, home, until)?;
+                code.push(copy(dst, no_in));
+                code.push(instr(op::SELECT, dst, condition_in, yes_in, 0));
+            }
+            return Ok(());
+        }
+        let operands: Vec<u8> = value.operands().map(|id| registers.of(id)).collect();
+        let operand = |index: usize| operands.get(index).copied().unwrap_or_default();
+        // One instruction reads before it writes: an operand that ends here makes room.
+        registers.release(at);
+        let dst = registers.take(id, self.homes.get(&id).copied(), until)?;
+        match value {
+            Value::Constant(number) => constant(dst, number, code),
+            Value::Input(operation, imm) => code.push(instr(operation, dst, 0, 0, imm)),
+            Value::Load(width, _, offset) => {
+                code.push(instr(op::LOAD, dst, operand(0), width, offset));
+            }
+            Value::Cast(width, _) => code.push(instr(op::CAST, dst, operand(0), width, 0)),
+            Value::Binary(operation, _, _) => {
+                code.push(instr(operation, dst, operand(0), operand(1), 0));
+            }
+            Value::Select(..) => {}
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    done: HashSet<Id>,
+    registers: HashMap<Id, usize>,
+}
+
+/// Outputs that say what was tried, as opposed to what came of it.
+fn describes_attempt(register: u8) -> bool {
+    matches!(
+        register,
+        reg::OWNER | reg::POOL | reg::REQUESTED | reg::CHARGED | reg::DEVICE
+    )
+}
+
+fn instr(op: u8, dst: u8, a: u8, b: u8, imm: i32) -> Instr {
+    Instr { op, dst, a, b, imm }
+}
+
+fn copy(dst: u8, from: u8) -> Instr {
+    instr(op::CAST, dst, from, width::U64, 0)
+}
+
+fn constant(dst: u8, number: u64, code: &mut Vec<Instr>) {
+    let signed = number.cast_signed();
+    match i32::try_from(signed) {
+        Ok(imm) => code.push(instr(op::CONST, dst, 0, 0, imm)),
+        Err(_) => {
+            // Both halves as they are: the high one replaces the extended sign of the low one.
+            let low = (signed & 0xffff_ffff) as u32;
+            let high = (number >> 32) as u32;
+            code.push(instr(op::CONST, dst, 0, 0, low.cast_signed()));
+            code.push(instr(op::CONST_HIGH, dst, 0, 0, high.cast_signed()));
+        }
+    }
+}
+
+/// Which register holds what, while the steps are walked through.
+#[derive(Debug)]
+struct Registers {
+    /// Whose each register is, and the last step that needs it.
+    held: [Option<(Id, usize)>; REGISTERS],
+    places: HashMap<Id, u8>,
+    /// From which step on a register belongs to an output; up to there it may hold something else.
+    output_from: [Option<usize>; REGISTERS],
+}
+
+impl Registers {
+    fn new(program: &Program<'_>) -> Self {
+        let mut output_from = [None; REGISTERS];
+        // What a failed call leaves in an output's register is taken for that output.
+        let whole = program
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Succeed(_)));
+        for (at, step) in program.steps.iter().enumerate() {
+            let register = match step {
+                Step::Compute(id) => program.homes.get(id).copied(),
+                Step::Copy(to, _) => Some(*to),
+                _ => None,
+            };
+            if let Some(register) = register
+                && let Some(from) = output_from.get_mut(usize::from(register))
+            {
+                *from = Some(if whole { 0 } else { at });
+            }
+        }
+        Self {
+            held: [None; REGISTERS],
+            places: HashMap::new(),
+            output_from,
+        }
+    }
+
+    fn of(&self, id: Id) -> u8 {
+        self.places.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Whether nothing after this step needs the value, and its register may be used further.
+    fn can_pass_on(&self, id: Id, at: usize, until: usize) -> bool {
+        let register = usize::from(self.of(id));
+        let held = self.held.get(register).copied().flatten();
+        let output_from = self.output_from.get(register).copied().flatten();
+        held.is_some_and(|(holder, last)| holder == id && last <= at)
+            && output_from.is_none_or(|from| until < from)
+    }
+
+    /// Frees what no step after this one needs.
+    fn release(&mut self, at: usize) {
+        for slot in &mut self.held {
+            if slot.is_some_and(|(_, until)| until <= at) {
+                *slot = None;
+            }
+        }
+    }
+
+    fn take(&mut self, id: Id, home: Option<u8>, until: usize) -> Result<u8, Problem> {
+        if let Some(home) = home {
+            self.hold(home, id, usize::MAX);
+            return Ok(home);
+        }
+        let outputs = usize::from(reg::OUTPUTS);
+        let free = (outputs..REGISTERS).chain(0..outputs).find(|register| {
+            let free = self.held.get(*register).is_some_and(Option::is_none);
+            let output_from = self.output_from.get(*register).copied().flatten();
+            free && output_from.is_none_or(|from| until < from)
+        });
+        let register = free
+            .and_then(|register| u8::try_from(register).ok())
+            .ok_or(Problem::TooManyRegisters)?;
+        self.hold(register, id, until);
+        Ok(register)
+    }
+
+    /// `to` takes over the register of `from`.
+    fn rename(&mut self, from: Id, to: Id, until: usize) {
+        let register = self.of(from);
+        self.hold(register, to, until);
+    }
+
+    fn hold(&mut self, register: u8, id: Id, until: usize) {
+        if let Some(slot) = self.held.get_mut(usize::from(register)) {
+            *slot = Some((id, until));
+        }
+        self.places.insert(id, register);
+    }
+}

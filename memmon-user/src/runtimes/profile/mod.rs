@@ -1,0 +1,96 @@
+//! Profiles: a runtime described in TOML, and what it compiles to.
+//!
+//! text → [`read`] → [`Profile`] → [`check`] → [`Profile::compile`] → [`CompiledProbe`]s, whose
+//! programs the BPF interpreter runs (and [`evaluate`] in plain Rust, for tests).
+
+mod arithmetic;
+mod check;
+mod compile;
+mod error;
+pub mod evaluate;
+mod explain;
+mod expression;
+pub mod glob;
+mod lower;
+mod read;
+pub mod report;
+mod resolvers;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+
+pub use check::check_set;
+pub use compile::CompiledProbe;
+pub use error::{Problem, ProfileError, Suggestion};
+pub use explain::disassemble;
+pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern};
+
+/// No profile is anywhere near this long.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
+const BUILT_IN: [(&str, &str); 1] = [(
+    "built-in tt_metal/profile.toml",
+    include_str!("../tt_metal/profile.toml"),
+)];
+
+/// Reads and checks the profile in a file.
+pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
+    let file = path.display().to_string();
+    let unreadable = |text: String| vec![ProfileError::of_file(&file, Problem::Unreadable(text))];
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_BYTES {
+        return Err(unreadable(format!("is longer than {MAX_BYTES} bytes")));
+    }
+    parse(&file, &text)
+}
+
+/// Reads and checks a profile; errors name `file`.
+pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
+    let source = Arc::new(error::Source {
+        file: file.to_owned(),
+        text: text.to_owned(),
+    });
+    let profile = read::read(source)?;
+    let errors = check::check(&profile);
+    if errors.is_empty() {
+        Ok(profile)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The built-in profiles. An error would be one in this program: its tests load them.
+pub fn builtin() -> Result<Vec<Profile>, Vec<ProfileError>> {
+    BUILT_IN
+        .iter()
+        .map(|(file, text)| parse(file, text))
+        .collect()
+}
+
+/// The built-in profiles and the user's, where a profile of the same name replaces the built-in
+/// one, checked against each other.
+pub fn with_user(files: &[impl AsRef<Path>]) -> Result<Vec<Profile>, Vec<ProfileError>> {
+    let mut profiles = builtin()?;
+    let mut errors = Vec::new();
+    let mut users: Vec<Profile> = Vec::new();
+    for file in files {
+        match load(file.as_ref()) {
+            Ok(profile) => users.push(profile),
+            Err(found) => errors.extend(found),
+        }
+    }
+    profiles.retain(|built_in| users.iter().all(|user| user.name != built_in.name));
+    profiles.extend(users);
+    errors.extend(check_set(&profiles));
+    if errors.is_empty() {
+        Ok(profiles)
+    } else {
+        Err(errors)
+    }
+}

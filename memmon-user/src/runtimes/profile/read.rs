@@ -1,0 +1,557 @@
+//! TOML text → [`Profile`], with every error of the file in one run.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use memmon_ebpf::spec::Action;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    error::{Errors, Problem, ProfileError, Source, Suggestion},
+    expression::{self, Expression, Node, OUTPUTS},
+    schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern},
+};
+
+/// Reads a profile; its meaning is checked elsewhere.
+pub fn read(source: Arc<Source>) -> Result<Profile, Vec<ProfileError>> {
+    let document = match DeTable::parse(&source.text) {
+        Ok(document) => document,
+        Err(error) => {
+            let problem = Problem::Syntax(error.message().trim().replace('\n', "; "));
+            let span = error.span().unwrap_or(0..0);
+            return Err(vec![ProfileError::new(&source, &span, &[], problem)]);
+        }
+    };
+    let mut reader = Reader {
+        source: source.clone(),
+        errors: Errors::new(source.clone()),
+        path: Vec::new(),
+    };
+    let profile = reader.profile(document.get_ref());
+    match profile {
+        Some(profile) if reader.errors.is_empty() => Ok(profile),
+        _ => Err(reader.errors.into_sorted()),
+    }
+}
+
+type Table<'a> = DeTable<'a>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+struct Reader {
+    source: Arc<Source>,
+    errors: Errors,
+    path: Vec<String>,
+}
+
+impl Reader {
+    fn error(&mut self, span: Range<usize>, problem: Problem) {
+        self.errors.add(&span, &self.path, problem);
+    }
+
+    /// Does `work` as part of `name`: its errors mention it.
+    fn within<T>(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(name.into());
+        let result = work(self);
+        self.path.pop();
+        result
+    }
+
+    fn profile(&mut self, table: &Table<'_>) -> Option<Profile> {
+        // Of another schema nothing else can be judged.
+        match find(table, "schema") {
+            None => self.error(0..0, Problem::Missing("schema")),
+            Some(value) => {
+                let found = self.within("schema", |reader| reader.integer(value))?;
+                if found != SCHEMA {
+                    let known = SCHEMA;
+                    self.error(value.span(), Problem::Schema { found, known });
+                    return None;
+                }
+            }
+        }
+        self.refuse_unknown(
+            table,
+            &[
+                "schema", "name", "family", "layer", "resolver", "status", "tested", "pools",
+                "library",
+            ],
+        );
+        let name = self.text(table, "name", &(0..0), true);
+        let family = self.text(table, "family", &(0..0), true);
+        let layer = match find(table, "layer") {
+            None => Some(0),
+            Some(value) => self.within("layer", |reader| {
+                let number = reader.integer(value)?;
+                let layer = u8::try_from(number).ok();
+                if layer.is_none() {
+                    let text = format!("{number} is no layer: 0 is the lowest, 255 the highest");
+                    reader.error(value.span(), Problem::Meaning(text));
+                }
+                layer
+            }),
+        };
+        let resolver = self.text(table, "resolver", &(0..0), false);
+        let status = self.text(table, "status", &(0..0), false);
+        let tested = self.text(table, "tested", &(0..0), false);
+        let pools = self.pools(table);
+        let libraries = self.tables(table, "library", &(0..0), Self::library);
+        Some(Profile {
+            name: name?,
+            family: family?,
+            layer: layer?,
+            resolver,
+            status: status.unwrap_or_else(|| "untested".into()),
+            tested: tested.unwrap_or_default(),
+            pools: pools?,
+            libraries,
+            source: self.source.clone(),
+            name_span: span_of(table, "name"),
+            layer_span: if find(table, "layer").is_some() {
+                span_of(table, "layer")
+            } else {
+                span_of(table, "name")
+            },
+            pools_span: span_of(table, "pools"),
+        })
+    }
+
+    fn pools(&mut self, table: &Table<'_>) -> Option<BTreeMap<u32, Pool>> {
+        let Some(value) = find(table, "pools") else {
+            self.error(0..0, Problem::Missing("pools"));
+            return None;
+        };
+        self.within("pools", |reader| {
+            let mut pools = BTreeMap::new();
+            for (key, value) in reader.table(value)?.iter() {
+                let Some(number) = whole(key.get_ref()) else {
+                    let text = format!("'{}' is no pool number", key.get_ref());
+                    reader.error(key.span(), Problem::Meaning(text));
+                    continue;
+                };
+                let pool = reader.within(number.to_string(), |reader| reader.pool(value));
+                if let Some(pool) = pool
+                    && pools.insert(number, pool).is_some()
+                {
+                    let name = number.to_string();
+                    let what = "pool number";
+                    reader.error(key.span(), Problem::Duplicate { what, name });
+                }
+            }
+            Some(pools)
+        })
+    }
+
+    fn pool(&mut self, value: &Value<'_>) -> Option<Pool> {
+        if let DeValue::String(name) = value.get_ref() {
+            return Some(Pool {
+                name: name.to_string(),
+                charged: true,
+            });
+        }
+        let table = self.table(value)?;
+        self.refuse_unknown(table, &["name", "charged"]);
+        let name = self.text(table, "name", &value.span(), true);
+        let charged = self.flag(table, "charged", true);
+        Some(Pool {
+            name: name?,
+            charged,
+        })
+    }
+
+    fn library(&mut self, value: &Value<'_>, number: usize) -> Option<Library> {
+        let table = self.table(value)?;
+        let span = value.span();
+        let throws = self.flag(table, "throws", true);
+        let (names, build_ids, constants) =
+            self.within(format!("library {}", number + 1), |reader| {
+                reader.refuse_unknown(
+                    table,
+                    &["names", "build_ids", "throws", "constants", "probe"],
+                );
+                if find(table, "names").is_none() {
+                    reader.error(span.clone(), Problem::Missing("names"));
+                }
+                (
+                    reader.texts(table, "names"),
+                    reader.texts(table, "build_ids"),
+                    reader.constants(table),
+                )
+            });
+        let probes = self.tables(table, "probe", &span, |reader, value, number| {
+            reader.probe(value, number, throws)
+        });
+        let (names, name_spans) = names.into_iter().unzip();
+        Some(Library {
+            names,
+            name_spans,
+            build_ids: build_ids
+                .into_iter()
+                .map(|(id, _)| id.to_ascii_lowercase())
+                .collect(),
+            throws,
+            constants,
+            probes,
+            span,
+        })
+    }
+
+    fn constants(&mut self, table: &Table<'_>) -> BTreeMap<String, i64> {
+        let Some(value) = find(table, "constants") else {
+            return BTreeMap::new();
+        };
+        self.within("constants", |reader| {
+            let mut constants = BTreeMap::new();
+            for (key, value) in reader
+                .table(value)
+                .into_iter()
+                .flat_map(|table| table.iter())
+            {
+                let number = reader.within(key.get_ref().to_string(), |reader| {
+                    if !expression::is_name(key.get_ref()) {
+                        let text = "is no name: letters, digits and '_'".to_owned();
+                        reader.error(key.span(), Problem::Meaning(text));
+                    }
+                    reader.integer(value)
+                });
+                if let Some(number) = number {
+                    constants.insert(key.get_ref().to_string(), number);
+                }
+            }
+            constants
+        })
+    }
+
+    fn probe(&mut self, value: &Value<'_>, number: usize, throws: bool) -> Option<Probe> {
+        let table = self.table(value)?;
+        let given = find(table, "name").and_then(|name| name.get_ref().as_str());
+        let label = match given {
+            Some(name) => format!("probe \"{name}\""),
+            None => format!("probe {}", number + 1),
+        };
+        self.within(label, |reader| {
+            reader.probe_fields(table, &value.span(), throws)
+        })
+    }
+
+    fn probe_fields(
+        &mut self,
+        table: &Table<'_>,
+        span: &Range<usize>,
+        throws: bool,
+    ) -> Option<Probe> {
+        let mut known = vec![
+            "name",
+            "symbol",
+            "prefix",
+            "plt",
+            "optional",
+            "at",
+            "throws",
+            "action",
+            "starts_process",
+            "require",
+            "succeed",
+            "let",
+        ];
+        known.extend(OUTPUTS.map(|(name, _)| name));
+        self.refuse_unknown(table, &known);
+
+        let name = self.text(table, "name", span, true);
+        let mut symbols = Vec::new();
+        let mut symbol_spans = Vec::new();
+        for (field, pattern) in [
+            (
+                "symbol",
+                SymbolPattern::Exact as fn(String) -> SymbolPattern,
+            ),
+            ("prefix", SymbolPattern::Prefix),
+            ("plt", SymbolPattern::Plt),
+        ] {
+            for (text, span) in self.texts(table, field) {
+                symbols.push(pattern(text));
+                symbol_spans.push(span);
+            }
+        }
+        let action = self.choice(table, "action", &Action::ALL);
+        if find(table, "action").is_none() {
+            self.error(span.clone(), Problem::Missing("action"));
+        }
+        let at = match find(table, "at") {
+            Some(_) => self.choice(table, "at", &At::ALL),
+            None => Some(At::Entry),
+        };
+        let mut outputs: [Option<Formula>; 8] = Default::default();
+        for ((field, _), output) in OUTPUTS.iter().zip(outputs.iter_mut()) {
+            *output = self.formula(table, field);
+        }
+        Some(Probe {
+            name: name?,
+            action: action?,
+            at: at?,
+            symbols,
+            optional: self.flag(table, "optional", false),
+            throws: self.flag(table, "throws", throws),
+            starts_process: self.flag(table, "starts_process", false),
+            require: self.formula(table, "require"),
+            succeed: self.formula(table, "succeed"),
+            lets: self.lets(table),
+            outputs,
+            span: span.clone(),
+            at_span: if find(table, "at").is_some() {
+                span_of(table, "at")
+            } else {
+                span.clone()
+            },
+            symbol_spans,
+        })
+    }
+
+    fn lets(&mut self, table: &Table<'_>) -> BTreeMap<String, Formula> {
+        let Some(value) = find(table, "let") else {
+            return BTreeMap::new();
+        };
+        let mut lets = BTreeMap::new();
+        let Some(table) = self.within("let", |reader| reader.table(value)) else {
+            return lets;
+        };
+        for (key, _) in table.iter() {
+            let name = key.get_ref().as_ref();
+            if !expression::is_name(name) {
+                let text = format!("let '{name}' is no name: letters, digits and '_'");
+                self.error(key.span(), Problem::Meaning(text));
+            } else if expression::is_reserved(name) {
+                let text = format!("let '{name}' would hide what is built in: choose another name");
+                self.error(key.span(), Problem::Meaning(text));
+            }
+            if let Some(formula) = self.within("let", |reader| reader.formula(table, name)) {
+                lets.insert(name.to_owned(), formula);
+            }
+        }
+        lets
+    }
+
+    fn formula(&mut self, table: &Table<'_>, field: &str) -> Option<Formula> {
+        let value = find(table, field)?;
+        let span = value.span();
+        self.within(field, |reader| match value.get_ref() {
+            DeValue::Integer(_) => {
+                let number = reader.integer(value)?;
+                let text = reader.source.text.get(span.clone()).unwrap_or_default();
+                Some(Formula {
+                    text: text.to_owned(),
+                    expression: Expression {
+                        node: Node::Number(number.cast_unsigned()),
+                        span: 0..text.len(),
+                    },
+                    base: Some(span.start),
+                    span,
+                })
+            }
+            DeValue::String(text) => {
+                let literal = reader.source.text.get(span.clone()).unwrap_or_default();
+                let base = literal.find(text.as_ref()).map(|at| span.start + at);
+                match expression::parse(text) {
+                    Ok(expression) => Some(Formula {
+                        text: text.to_string(),
+                        expression,
+                        span,
+                        base,
+                    }),
+                    Err(error) => {
+                        let at = base.map_or(span.clone(), |base| {
+                            base + error.span.start..base + error.span.end
+                        });
+                        reader.error(at, error.problem);
+                        None
+                    }
+                }
+            }
+            other => {
+                let found = kind(other);
+                let expected = "an expression in quotes, or a whole number";
+                reader.error(span, Problem::Type { expected, found });
+                None
+            }
+        })
+    }
+
+    // The shapes a value may have.
+
+    fn refuse_unknown(&mut self, table: &Table<'_>, known: &[&str]) {
+        for (key, _) in table.iter() {
+            let name = key.get_ref().as_ref();
+            if !known.contains(&name) {
+                let problem = Problem::UnknownField {
+                    name: name.to_owned(),
+                    suggestion: Suggestion::among(name, known.iter().copied()),
+                };
+                self.error(key.span(), problem);
+            }
+        }
+    }
+
+    fn tables<T>(
+        &mut self,
+        table: &Table<'_>,
+        field: &'static str,
+        span: &Range<usize>,
+        mut each: impl FnMut(&mut Self, &Value<'_>, usize) -> Option<T>,
+    ) -> Vec<T> {
+        match find(table, field).map(|value| (value.get_ref(), value.span())) {
+            None => {
+                self.error(span.clone(), Problem::Missing(field));
+                Vec::new()
+            }
+            Some((DeValue::Array(values), _)) => values
+                .iter()
+                .enumerate()
+                .filter_map(|(number, value)| each(self, value, number))
+                .collect(),
+            Some((other, span)) => {
+                let (found, expected) = (kind(other), "a list of tables, as [[…]]");
+                self.within(field, |reader| {
+                    reader.error(span, Problem::Type { expected, found });
+                });
+                Vec::new()
+            }
+        }
+    }
+
+    fn table<'v, 'a>(&mut self, value: &'v Value<'a>) -> Option<&'v Table<'a>> {
+        if let DeValue::Table(table) = value.get_ref() {
+            return Some(table);
+        }
+        self.wrong(value, "a table")
+    }
+
+    fn wrong<T>(&mut self, value: &Value<'_>, expected: &'static str) -> Option<T> {
+        let found = kind(value.get_ref());
+        self.error(value.span(), Problem::Type { expected, found });
+        None
+    }
+
+    fn integer(&mut self, value: &Value<'_>) -> Option<i64> {
+        let DeValue::Integer(number) = value.get_ref() else {
+            return self.wrong(value, "a whole number");
+        };
+        match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Some(number),
+            Err(_) => {
+                let text = format!("{number} does not fit 64 bits");
+                self.error(value.span(), Problem::Meaning(text));
+                None
+            }
+        }
+    }
+
+    fn text(
+        &mut self,
+        table: &Table<'_>,
+        field: &'static str,
+        span: &Range<usize>,
+        required: bool,
+    ) -> Option<String> {
+        let Some(value) = find(table, field) else {
+            if required {
+                self.error(span.clone(), Problem::Missing(field));
+            }
+            return None;
+        };
+        self.within(field, |reader| match value.get_ref() {
+            DeValue::String(text) if required && text.trim().is_empty() => {
+                reader.error(value.span(), Problem::Meaning("is empty".into()));
+                None
+            }
+            DeValue::String(text) => Some(text.to_string()),
+            _ => reader.wrong(value, "a text in quotes"),
+        })
+    }
+
+    /// A text or a list of texts.
+    fn texts(&mut self, table: &Table<'_>, field: &str) -> Vec<(String, Range<usize>)> {
+        let Some(value) = find(table, field) else {
+            return Vec::new();
+        };
+        let expected = "a text in quotes, or a list of such";
+        self.within(field, |reader| match value.get_ref() {
+            DeValue::String(text) => vec![(text.to_string(), value.span())],
+            DeValue::Array(values) => values
+                .iter()
+                .filter_map(|value| match value.get_ref() {
+                    DeValue::String(text) => Some((text.to_string(), value.span())),
+                    _ => reader.wrong(value, expected),
+                })
+                .collect(),
+            _ => reader.wrong(value, expected).unwrap_or_default(),
+        })
+    }
+
+    fn flag(&mut self, table: &Table<'_>, field: &str, default: bool) -> bool {
+        let Some(value) = find(table, field) else {
+            return default;
+        };
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return *flag;
+        }
+        self.within(field, |reader| reader.wrong(value, "true or false"))
+            .unwrap_or(default)
+    }
+
+    fn choice<T: Copy>(
+        &mut self,
+        table: &Table<'_>,
+        field: &'static str,
+        choices: &[(T, &'static str)],
+    ) -> Option<T> {
+        let value = find(table, field)?;
+        self.within(field, |reader| {
+            let DeValue::String(name) = value.get_ref() else {
+                return reader.wrong(value, "a text in quotes");
+            };
+            let found = choices.iter().find(|(_, known)| known == name);
+            if found.is_none() {
+                let known = choices.iter().map(|(_, known)| *known);
+                let problem = Problem::Unknown {
+                    what: "value",
+                    name: name.to_string(),
+                    suggestion: Suggestion::among(name, known),
+                };
+                reader.error(value.span(), problem);
+            }
+            found.map(|(choice, _)| *choice)
+        })
+    }
+}
+
+fn find<'v, 'a>(table: &'v Table<'a>, field: &str) -> Option<&'v Value<'a>> {
+    table
+        .iter()
+        .find(|(key, _)| key.get_ref().as_ref() == field)
+        .map(|(_, value)| value)
+}
+
+fn span_of(table: &Table<'_>, field: &str) -> Range<usize> {
+    find(table, field).map_or(0..0, Spanned::span)
+}
+
+/// A pool number: decimal, or hexadecimal after `0x`.
+fn whole(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
