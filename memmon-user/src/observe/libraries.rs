@@ -20,7 +20,6 @@ use crate::{
 
 /// A library in use by one runtime.
 #[derive(Clone)]
-#[expect(missing_debug_implementations, reason = "holds a model")]
 pub struct Use {
     pub space: u32,
     pub model: Option<Arc<dyn Model>>,

@@ -277,7 +277,7 @@ impl Observer {
                         return Ok(());
                     };
                     self.collect();
-                    let _ = reply.send(self.tables.snapshot(clock::now(), &filter));
+                    let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
                 }
             }
         }
@@ -286,7 +286,8 @@ impl Observer {
     /// A snapshot of now, in the observation's own scope.
     fn snapshot(&mut self) -> Snapshot {
         self.collect();
-        self.tables.snapshot(clock::now(), &self.options.filter)
+        let snapshot = self.tables.snapshot(clock::now());
+        self.options.filter.apply(snapshot)
     }
 
     /// Takes in everything that has happened.

@@ -9,7 +9,7 @@ mod recover;
 mod runtimes;
 
 pub use live::{Observation, Observer, Request, StartError};
-pub use query::{query, QueryError};
+pub use query::query;
 pub use runtimes::Runtimes;
 
 use crate::tables::Filter;

@@ -15,16 +15,8 @@ use crate::{
     target::identity::Identity,
 };
 
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    #[error(
-        "cannot read the memory of process {pid} ({cause}): run as root, or with CAP_SYS_PTRACE"
-    )]
-    NotPermitted { pid: u32, cause: String },
-}
-
 /// Walks every process in scope.
-pub fn query(options: &Options, runtimes: &Runtimes) -> Result<Snapshot, QueryError> {
+pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
     let observer = snapshot::Observer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock::now(),
@@ -64,7 +56,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Result<Snapshot, QueryEr
     }
     tables.libraries(libraries.rows(runtimes));
     tables.rows(Vec::new());
-    Ok(tables.snapshot(clock::now(), &options.filter))
+    options.filter.apply(tables.snapshot(clock::now()))
 }
 
 fn take_in(

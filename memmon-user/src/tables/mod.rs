@@ -229,35 +229,19 @@ impl Tables {
     }
 
     /// Everything, as a view shows it.
-    pub fn snapshot(&self, taken_at: String, filter: &Filter) -> Snapshot {
-        let processes = self.process_rows(filter);
-        let mut health = self.health.clone();
-        health.inexact_rows = processes
-            .iter()
-            .filter_map(|process| process.usage.as_ref())
-            .flatten()
-            .filter(|usage| !usage.exact)
-            .count() as u64;
-        Snapshot {
+    pub fn snapshot(&self, taken_at: String) -> Snapshot {
+        let mut snapshot = Snapshot {
             schema: SCHEMA.to_owned(),
             taken_at,
             host: self.host.clone(),
             observer: self.observer.clone(),
-            health,
-            libraries: self
-                .libraries
-                .iter()
-                .filter(|library| filter.takes_runtime(&library.runtime))
-                .cloned()
-                .collect(),
-            devices: self.device_rows(filter),
-            processes,
-            failures: self
-                .failures
-                .iter()
-                .filter(|failure| filter.takes_pid(failure.pid) && filter.takes_runtime(&failure.runtime))
-                .cloned()
-                .collect(),
-        }
+            health: self.health.clone(),
+            libraries: self.libraries.clone(),
+            devices: self.device_rows(),
+            processes: self.process_rows(),
+            failures: self.failures.iter().cloned().collect(),
+        };
+        snapshot.count_inexact_rows();
+        snapshot
     }
 }

@@ -22,6 +22,17 @@ pub struct Snapshot {
     pub failures: Vec<Failure>,
 }
 
+impl Snapshot {
+    pub fn count_inexact_rows(&mut self) {
+        let rows = self
+            .processes
+            .iter()
+            .filter_map(|process| process.usage.as_ref())
+            .flatten();
+        self.health.inexact_rows = rows.filter(|row| !row.exact).count() as u64;
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observer {
     pub version: String,
