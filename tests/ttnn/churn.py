@@ -52,8 +52,15 @@ def leash():
             pass
         signal.pthread_kill(main_thread, signal.SIGTERM)
 
+    def end(*_):
+        # Once: a second signal must not cut the end short.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(0)
+
     # An orderly end, so that nothing is left in /dev/shm.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     threading.Thread(target=follow, daemon=True).start()
 
 

@@ -42,16 +42,23 @@ def _unique_id(kind, chip, pid):
     return _MARK << 56 | _KINDS[kind] << 36 | pid << 8 | chip
 
 
-def _sweep_shared_memory():
-    """The runtime leaves its shared memory behind when it is killed: remove what was made here."""
+def _sweep():
+    """What killed processes left behind of what was made here, and of this one."""
+
+    def is_over(pid):
+        return pid == os.getpid() or not os.path.exists(f"/proc/{pid}")
+
     for path in glob.glob("/dev/shm/tt_device_*_memory"):
         number = int(re.search(r"tt_device_(\d+)_memory", path).group(1))
         pid = (number & 0xF_FFFF_FFFF) >> 8
-        if number >> 56 == _MARK and pid and (pid == os.getpid() or not os.path.exists(f"/proc/{pid}")):
+        if number >> 56 == _MARK and pid and is_over(pid):
             try:
                 os.unlink(path)
             except OSError:
                 pass
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), "memmon-lab-*-*")):
+        if is_over(int(re.search(r"memmon-lab-(\d+)-", path).group(1))):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def descriptor(board, pid):
@@ -102,14 +109,13 @@ def descriptor(board, pid):
 
 
 def _mock(board):
-    _sweep_shared_memory()
-    folder = tempfile.mkdtemp(prefix="memmon-lab-")
     owner = os.getpid()
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=f"memmon-lab-{owner}-")
 
     def clean():
         if os.getpid() == owner:
-            shutil.rmtree(folder, ignore_errors=True)
-            _sweep_shared_memory()
+            _sweep()
 
     atexit.register(clean)
     path = os.path.join(folder, "cluster.yaml")
@@ -117,6 +123,8 @@ def _mock(board):
         file.write(descriptor(board, owner))
     # The runtime writes its logs where it stands.
     os.chdir(folder)
+    # And Open MPI, which the runtime starts, would leave a file in /dev/shm for each process.
+    os.environ.setdefault("OMPI_MCA_btl_sm_backing_directory", folder)
     os.environ["TT_METAL_MOCK_CLUSTER_DESC_PATH"] = path
 
 

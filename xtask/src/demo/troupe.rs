@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,10 +17,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::shown;
 
-/// One process of the demonstration. It prints one line when it is up, reads one line, and ends when its input ends.
+/// One process of the demonstration. It reads a line and prints one when it is up, and ends when its input ends.
 #[derive(Debug)]
 pub struct Actor {
     pub program: Command,
+    /// The line it is given first.
+    pub opening: String,
+    /// The lines it is given after that, over and over, if it wants any; it answers each.
+    pub scenes: Vec<String>,
     /// Whether it comes back after it died.
     pub returns: bool,
 }
@@ -40,12 +44,12 @@ impl Troupe {
         };
         let mut starting = Vec::new();
         for mut actor in actors {
-            let started = Running::start(&mut actor.program)?;
+            let started = Running::start(&mut actor)?;
             starting.push((actor, started));
         }
         for (actor, mut running) in starting {
             running
-                .wait_until_up()
+                .answer()
                 .with_context(|| format!("`{}` did not start", shown(&actor.program)))?;
             let over = Arc::clone(&troupe.over);
             troupe
@@ -71,20 +75,28 @@ fn keep(mut actor: Actor, running: Running, over: &AtomicBool) {
     const ABSENCE: u32 = 40;
     let mut running = Some(running);
     let mut absent = 0;
+    let mut scene = 0;
     while !over.load(Ordering::Relaxed) {
         std::thread::sleep(PAUSE);
         if let Some(process) = &mut running {
-            if process.has_ended() {
+            let next = actor.scenes.get(scene);
+            if process.has_ended() || next.is_some_and(|line| process.play(line).is_err()) {
                 running = None;
                 absent = 0;
+                scene = 0;
+            } else if next.is_some() {
+                scene = (scene + 1) % actor.scenes.len();
             }
         } else if actor.returns {
             absent += 1;
             if absent > ABSENCE {
-                running = Running::start(&mut actor.program).ok();
                 absent = 0;
-                if let Some(process) = &mut running {
-                    let _ = process.wait_until_up();
+                running = Running::start(&mut actor).ok();
+                if running
+                    .as_mut()
+                    .is_some_and(|process| process.answer().is_err())
+                {
+                    running = None;
                 }
             }
         }
@@ -95,10 +107,12 @@ fn keep(mut actor: Actor, running: Running, over: &AtomicBool) {
 struct Running {
     child: Child,
     input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Running {
-    fn start(program: &mut Command) -> Result<Self> {
+    fn start(actor: &mut Actor) -> Result<Self> {
+        let program = &mut actor.program;
         let spawned = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -106,18 +120,31 @@ impl Running {
             .spawn();
         let mut child = spawned.with_context(|| format!("cannot run `{}`", shown(program)))?;
         let input = child.stdin.take();
-        Ok(Self { child, input })
+        let output = BufReader::new(child.stdout.take().context("its output is a pipe")?);
+        let mut running = Self {
+            child,
+            input,
+            output,
+        };
+        running.tell(&actor.opening)?;
+        Ok(running)
     }
 
-    fn wait_until_up(&mut self) -> Result<()> {
-        let output = self.child.stdout.take().context("its output is a pipe")?;
+    fn play(&mut self, line: &str) -> Result<()> {
+        self.tell(line)?;
+        self.answer()
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().context("its input is a pipe")?;
+        Ok(input.write_all(format!("{line}\n").as_bytes())?)
+    }
+
+    fn answer(&mut self) -> Result<()> {
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
+        self.output.read_line(&mut line)?;
         if line.is_empty() {
             bail!("it ended ({})", self.child.wait()?);
-        }
-        if let Some(input) = &mut self.input {
-            input.write_all(b"\n")?;
         }
         Ok(())
     }

@@ -16,7 +16,12 @@ pub fn actors(repository: &Path) -> Result<Vec<Actor>> {
             .arg(&script)
             .arg("--leash")
             .args(words.split_whitespace());
-        Actor { program, returns }
+        Actor {
+            program,
+            opening: String::new(),
+            scenes: Vec::new(),
+            returns,
+        }
     };
     Ok(vec![
         // A big model that is being trained.
