@@ -191,9 +191,10 @@ impl Walker<'_> {
         let mut node = self.read_u64(offset(allocator, layout.buffer_list))?;
         let mut buffers = Vec::new();
         let mut consistent = true;
+        let mut visited = HashSet::new();
         // A list that is longer than the set, or runs in a circle, is one that changes.
         for _ in 0..count {
-            if node == 0 {
+            if node == 0 || !visited.insert(node) {
                 break;
             }
             let mut words = [0; 16];
