@@ -194,27 +194,31 @@ impl<'a> Walker<'a> {
         device: u64,
         attempts: usize,
     ) -> Result<Allocator, WalkError> {
-        let mut last = self.allocator(allocator, device)?;
+        let mut last: Option<Allocator> = None;
         let mut seen = BTreeMap::new();
-        for _ in 1..attempts {
+        let mut failure = WalkError::TooMuch("no attempt");
+        for _ in 0..attempts {
             let next = match self.allocator(allocator, device) {
                 Ok(next) => next,
+                Err(WalkError::NotLaidOut(what)) => return Err(WalkError::NotLaidOut(what)),
+                Err(error @ WalkError::TooMuch(_)) => {
+                    failure = error;
+                    break;
+                }
                 // It changed under the eye: look again.
-                Err(WalkError::NotThere { .. } | WalkError::Unreadable { .. }) => continue,
-                Err(WalkError::TooMuch(_)) => break,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failure = error;
+                    continue;
+                }
             };
-            if next.consistent && next == last {
+            if next.consistent && last.as_ref() == Some(&next) {
                 return Ok(next);
             }
-            seen.extend(
-                last.buffers
-                    .iter()
-                    .map(|buffer| (buffer.key, buffer.clone())),
-            );
-            last = next;
+            let buffers = next.buffers.iter();
+            seen.extend(buffers.map(|buffer| (buffer.key, buffer.clone())));
+            last = Some(next);
         }
-        seen.extend(last.buffers.drain(..).map(|buffer| (buffer.key, buffer)));
+        let mut last = last.ok_or(failure)?;
         last.buffers = seen.into_values().collect();
         last.consistent = false;
         Ok(last)
@@ -358,6 +362,12 @@ impl<'a> Walker<'a> {
         let mut bytes = vec![0; length];
         self.read(address, &mut bytes)?;
         Ok(bytes)
+    }
+
+    fn spent_half(&self) -> bool {
+        self.bytes.get() > self.limits.bytes / 2
+            || self.reads.get() > self.limits.reads / 2
+            || self.started.elapsed() > self.limits.time / 2
     }
 
     /// Every read goes through here, so that no walk costs more than it may.

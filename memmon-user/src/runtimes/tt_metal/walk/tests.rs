@@ -288,7 +288,10 @@ fn an_allocator_is_read_by_its_address_and_by_its_device() {
 #[test]
 fn what_does_not_add_up_is_not_consistent() {
     type Change = fn(&Heap);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
+        ("a node that was freed", |heap| {
+            heap.word(NODES + 0x20, 0x7f55_8d24_313e)
+        }),
         ("a buffer more than blocks", |heap| {
             heap.word(ALLOCATOR + 0x148, 4)
         }),
@@ -381,6 +384,24 @@ fn a_walk_costs_no_more_than_it_may() {
     };
     let walker = Walker::with_limits(&heap, &layout, BASE, now);
     assert!(!walker.scan(&regions()).unwrap().complete);
+}
+
+#[test]
+fn memory_too_large_to_scan_leaves_room_for_what_was_found() {
+    let (heap, layout) = (process(), layout());
+    let limits = Limits {
+        bytes: 8 << 20,
+        ..Limits::default()
+    };
+    let mut maps = regions();
+    maps.extend(crate::target::maps::parse(
+        "100000000-900000000 rw-p 00000000 00:00 0\n",
+    ));
+    let scan = Walker::with_limits(&heap, &layout, BASE, limits)
+        .scan(&maps)
+        .unwrap();
+    assert!(!scan.complete);
+    check(&scan.allocators[0]);
 }
 
 #[test]
