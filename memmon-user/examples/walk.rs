@@ -32,7 +32,10 @@ fn main() -> anyhow::Result<()> {
     let memory = ProcessMemory::open(pid)?;
     let started = Instant::now();
     let walker = Walker::new(&memory, &layout, mapped.start.wrapping_sub(first));
-    let scan = walker.scan(&regions)?;
+    let mut scan = walker.scan(&regions)?;
+    for allocator in &mut scan.allocators {
+        *allocator = walker.settle(allocator.address, allocator.device, 20)?;
+    }
     let walked = started.elapsed();
     let allocators: Vec<_> = scan
         .allocators

@@ -178,3 +178,41 @@ fn opening_and_looking_up_is_quick() {
     let limit = if cfg!(debug_assertions) { 2_000 } else { 100 };
     assert!(took < Duration::from_millis(limit), "{took:?}");
 }
+
+/// Functions that are not what they were: whatever they say, it is an answer or an error.
+#[test]
+fn a_damaged_library_is_survived() {
+    let Some(paths) = libraries() else { return };
+    let path = paths.last().unwrap();
+    let whole = std::fs::read(path).unwrap();
+    let library = open(path);
+    let functions = library.symbols(&[
+        Pattern::Prefix("_ZNK2tt8tt_metal6Buffer"),
+        Pattern::Prefix("_ZN2tt8tt_metal10BufferImplC1"),
+        Pattern::Prefix("_ZNK2tt8tt_metal11BankManager"),
+        Pattern::Prefix("_ZNK2tt8tt_metal11distributed10MeshDevice"),
+    ]);
+    let mut refused = 0;
+    for round in 1..12u64 {
+        let mut bytes = whole.clone();
+        let mut random = round;
+        for function in functions.iter().flatten() {
+            let at = usize::try_from(library.file_offset(function.address).unwrap()).unwrap();
+            let size = usize::try_from(function.size).unwrap();
+            for byte in &mut bytes[at..at + size.min(64)] {
+                // xorshift: one byte in four, more or less
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                if random % 4 == 0 {
+                    *byte = random.to_le_bytes()[3];
+                }
+            }
+        }
+        refused += usize::from(layout::resolve(&Library::from_bytes(bytes).unwrap()).is_err());
+    }
+    assert!(
+        refused > 8,
+        "only {refused} damaged libraries of 11 were refused"
+    );
+}

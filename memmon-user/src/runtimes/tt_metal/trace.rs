@@ -23,6 +23,8 @@ use crate::elf::{Library, Symbol};
 const MAX_CODE: u64 = 16 << 10;
 /// Code that is read of a symbol without a size.
 const UNSIZED_CODE: u64 = 256;
+/// Loads in one chain. Fields are two or three away; only code that is no accessor goes on.
+const MAX_CHAIN: usize = 8;
 /// Instructions that are followed.
 const MAX_STEPS: usize = 2_048;
 
@@ -90,7 +92,7 @@ impl Value {
     /// The place that this value points to, `displacement` further on.
     pub(super) fn place(&self, displacement: i64) -> Option<Place> {
         match self {
-            Self::Chain { root, path, offset } => {
+            Self::Chain { root, path, offset } if path.len() < MAX_CHAIN => {
                 let mut path = path.clone();
                 path.push(offset.wrapping_add(displacement));
                 Some(Place { root: *root, path })
@@ -453,3 +455,6 @@ fn immediate(instruction: &Instruction) -> Option<u64> {
     let wide = instruction.code() == Code::INVALID || instruction.memory_size().size() != 4;
     Some(if wide { value } else { value & 0xffff_ffff })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! Reading only, while the process runs on. So what is read may be half changed, freed, or another
 //! thing altogether: every pointer is checked for what it should point to (virtual tables, counts
 //! that agree, sums that agree), every loop has an end, and bytes, reads and time are limited.
-//! An [`Allocator`] that does not add up says so (`consistent`); the caller reads it again, and
-//! believes it when two readings in a row are consistent and equal.
+//! An [`Allocator`] that does not add up says so (`consistent`): read it again ([`Walker::settle`]),
+//! and believe it when two readings in a row add up and are equal.
 //!
 //! Start with [`Walker::scan`] where nothing is known of the process, or with
 //! [`Walker::allocator`] where an event named an allocator.
@@ -84,6 +84,7 @@ pub struct Bank {
     /// The runtime's `BufferType`.
     pub pool: u32,
     pub num_banks: u64,
+    /// 0 where the pool has no room of its own: some of a sub-device have none.
     pub capacity_per_bank: u64,
     pub allocated_per_bank: u64,
     /// None where there is no free list.
@@ -179,6 +180,48 @@ impl<'a> Walker<'a> {
             0 => Ok(None),
             allocator => self.allocator(allocator, device).map(Some),
         }
+    }
+
+    /// The allocator at `allocator`, read up to `attempts` times until it holds still: two
+    /// readings that add up and are the same.
+    ///
+    /// Where it never does, because the process allocates all the while, it is not `consistent`,
+    /// and its buffers are all that any reading has shown. One that was allocated throughout is
+    /// among them; one that came or went is the business of the events that told of it.
+    pub fn settle(
+        &self,
+        allocator: u64,
+        device: u64,
+        attempts: usize,
+    ) -> Result<Allocator, WalkError> {
+        let mut last: Option<Allocator> = None;
+        let mut seen = BTreeMap::new();
+        let mut failure = WalkError::TooMuch("no attempt");
+        for _ in 0..attempts {
+            let next = match self.allocator(allocator, device) {
+                Ok(next) => next,
+                Err(WalkError::NotLaidOut(what)) => return Err(WalkError::NotLaidOut(what)),
+                Err(error @ WalkError::TooMuch(_)) => {
+                    failure = error;
+                    break;
+                }
+                // It changed under the eye: look again.
+                Err(error) => {
+                    failure = error;
+                    continue;
+                }
+            };
+            if next.consistent && last.as_ref() == Some(&next) {
+                return Ok(next);
+            }
+            let buffers = next.buffers.iter();
+            seen.extend(buffers.map(|buffer| (buffer.key, buffer.clone())));
+            last = Some(next);
+        }
+        let mut last = last.ok_or(failure)?;
+        last.buffers = seen.into_values().collect();
+        last.consistent = false;
+        Ok(last)
     }
 
     /// The ids of the chips of a `MeshDevice`, in its order, or of a `Device`.
@@ -318,6 +361,12 @@ impl<'a> Walker<'a> {
         let mut bytes = vec![0; length];
         self.read(address, &mut bytes)?;
         Ok(bytes)
+    }
+
+    fn spent_half(&self) -> bool {
+        self.bytes.get() > self.limits.bytes / 2
+            || self.reads.get() > self.limits.reads / 2
+            || self.started.elapsed() > self.limits.time / 2
     }
 
     /// Every read goes through here, so that no walk costs more than it may.

@@ -127,7 +127,7 @@ fn blocks(events: &[Event]) -> [Option<i64>; 4] {
     let begin = vectors
         .iter()
         .copied()
-        .filter(|begin| vectors.contains(&(begin + 8)))
+        .filter(|begin| vectors.contains(&begin.wrapping_add(8)))
         .min();
     let (in_use, allocated) = array(events, 1, 1);
     let sizes = array(events, 1, 8);

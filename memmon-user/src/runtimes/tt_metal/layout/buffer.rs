@@ -24,7 +24,7 @@ impl Shape {
         let base = i64::from(self.base);
         match path?.as_slice() {
             [first, field] if self.indirect && *first == base => Some(*field),
-            [field] if !self.indirect => Some(field - base),
+            [field] if !self.indirect => Some(field.wrapping_sub(base)),
             _ => None,
         }
     }
@@ -33,7 +33,7 @@ impl Shape {
     fn own_field(self, path: Option<Vec<i64>>) -> Option<i64> {
         match path?.as_slice() {
             [field] if self.indirect => Some(*field),
-            [field] => Some(field - i64::from(self.base)),
+            [field] => Some(field.wrapping_sub(i64::from(self.base))),
             _ => None,
         }
     }

@@ -37,8 +37,10 @@ impl Walker<'_> {
     /// The allocator at `allocator`, which allocates on `device` (0 where that is not known: the
     /// device of its buffers is taken then).
     pub fn allocator(&self, allocator: u64, device: u64) -> Result<Allocator, WalkError> {
+        let (keys, whole) = self.keys(allocator)?;
         let pools = self.pools(allocator)?;
-        let (buffers, mut consistent) = self.buffers(allocator, &pools)?;
+        let (buffers, understood) = self.buffers(allocator, &keys, &pools)?;
+        let mut consistent = whole && understood;
         for pool in &pools {
             let listed = buffers
                 .iter()
@@ -131,30 +133,50 @@ impl Walker<'_> {
         }
         let capacity = self.read_u64(offset(list, layout.max))?;
         let start = self.read_u64(offset(list, layout.offset))?;
-        // Vectors of booleans are of bytes here, so all four have one element a block.
-        let vector = |at: u32, element: u64| -> Result<Vec<u8>, WalkError> {
-            let begin = self.read_u64(offset(list, at))?;
-            let end = self.read_u64(offset(list, at).wrapping_add(8))?;
+        // Where the table's vectors are. Vectors of booleans are of bytes here, so all four have
+        // one element a block.
+        let vectors = [
+            (layout.block_address, 8),
+            (layout.block_size, 8),
+            (layout.allocated, 1),
+            (layout.in_use, 1),
+        ];
+        let ends = || -> Result<Vec<u8>, WalkError> {
+            let mut all = Vec::new();
+            for (at, _) in vectors {
+                let mut both = [0; 16];
+                self.read(offset(list, at), &mut both)?;
+                all.extend(both);
+            }
+            Ok(all)
+        };
+        let before = ends()?;
+        let mut tables = Vec::new();
+        for ((_, element), both) in vectors.into_iter().zip(before.as_chunks::<16>().0) {
+            let [begin, end] = pair(*both);
             let length = end.wrapping_sub(begin);
             if length / element > MAX_BLOCKS || !length.is_multiple_of(element) {
                 return Err(not_there());
             }
-            if length == 0 {
-                return Ok(Vec::new());
-            }
-            self.read_vec(begin, length)
+            tables.push(match length {
+                0 => Vec::new(),
+                length => self.read_vec(begin, length)?,
+            });
+        }
+        let [addresses, sizes, allocated, in_use] = tables.as_slice() else {
+            return Err(not_there());
         };
-        let addresses = words(&vector(layout.block_address, 8)?);
-        let sizes = words(&vector(layout.block_size, 8)?);
-        let allocated = vector(layout.allocated, 1)?;
-        let in_use = vector(layout.in_use, 1)?;
+        let (addresses, sizes) = (words(addresses), words(sizes));
         let count = addresses.len();
-        if sizes.len() != count || allocated.len() != count || in_use.len() != count {
-            // It is growing right now, or it is none.
+        if before != ends()? || [sizes.len(), allocated.len(), in_use.len()] != [count; 3] {
+            // It grew while it was read. What was read may have been freed memory: no block of it
+            // is to be believed.
             pool.consistent = false;
+            pool.bank.capacity_per_bank = capacity.min(MAX_CAPACITY);
+            return Ok(());
         }
         let mut largest = 0;
-        let blocks = addresses.iter().zip(&sizes).zip(&allocated).zip(&in_use);
+        let blocks = addresses.iter().zip(&sizes).zip(allocated).zip(in_use);
         for (((address, size), allocated), in_use) in blocks {
             if *in_use == 0 {
                 continue;
@@ -174,43 +196,94 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// The live buffers, and whether they are what the pools say.
+    /// The live buffers with these addresses that are what the pools say, and whether all are.
     fn buffers(
         &self,
         allocator: u64,
+        keys: &[u64],
         pools: &[Pool],
     ) -> Result<(Vec<LiveBuffer>, bool), WalkError> {
-        let layout = self.allocator_layout()?;
-        let count = self.read_u64(offset(allocator, layout.buffer_count))?;
-        if count > MAX_BUFFERS {
-            return Err(WalkError::NotThere {
-                what: "set of live buffers",
-                address: offset(allocator, layout.buffer_count),
-            });
-        }
-        let mut node = self.read_u64(offset(allocator, layout.buffer_list))?;
         let mut buffers = Vec::new();
         let mut consistent = true;
-        // A list that is longer than the set, or runs in a circle, is one that changes.
-        for _ in 0..count {
-            if node == 0 {
-                break;
-            }
-            let mut words = [0; 16];
-            self.read(node, &mut words)?;
-            let [next, key] = pair(words);
-            match self.buffer(key, allocator, pools) {
+        for key in keys {
+            match self.buffer(*key, allocator, pools) {
                 Ok(Some(buffer)) => buffers.push(buffer),
                 Ok(None) | Err(WalkError::Unreadable { .. }) => consistent = false,
                 Err(error) => return Err(error),
             }
-            node = next;
         }
-        consistent &= node == 0 && u64::try_from(buffers.len()).is_ok_and(|found| found == count);
         // So that two readings of the same state are equal.
         buffers.sort_by_key(|buffer| buffer.key);
         consistent &= buffers.is_sorted_by(|a, b| a.key < b.key);
+        buffers.dedup_by_key(|buffer| buffer.key);
         Ok((buffers, consistent))
+    }
+
+    /// The addresses in the set of live buffers, and whether the set held still.
+    ///
+    /// The nodes are a list, and are read before anything else is, because a list that changes
+    /// breaks: then the buckets, which point into it, lead to the rest.
+    fn keys(&self, allocator: u64) -> Result<(Vec<u64>, bool), WalkError> {
+        let layout = self.allocator_layout()?;
+        let count_at = offset(allocator, layout.buffer_count);
+        let list_at = offset(allocator, layout.buffer_list);
+        let count = self.read_u64(count_at)?;
+        if count > MAX_BUFFERS {
+            return Err(WalkError::NotThere {
+                what: "set of live buffers",
+                address: count_at,
+            });
+        }
+        let mut keys = Vec::new();
+        // The list's anchor looks like a node to the bucket that is first.
+        let mut visited = HashSet::from([list_at]);
+        let whole = self.chain(self.read_u64(list_at)?, count, &mut visited, &mut keys)?;
+        let consistent = whole
+            && u64::try_from(keys.len()).is_ok_and(|found| found == count)
+            && self.read_u64(count_at)? == count;
+        if !consistent {
+            // libstdc++: the buckets, their count, the anchor, the count.
+            let [buckets, bucket_count] = {
+                let mut both = [0; 16];
+                self.read(list_at.wrapping_sub(16), &mut both)?;
+                pair(both)
+            };
+            let limit = count.saturating_add(1_024);
+            if let Ok(buckets) = self.read_vec(buckets, 8 * bucket_count.min(MAX_BUFFERS)) {
+                for node in words(&buckets) {
+                    self.chain(node, limit, &mut visited, &mut keys)?;
+                }
+            }
+        }
+        Ok((keys, consistent))
+    }
+
+    /// Follows nodes (next, key) until the list ends, or one was visited, or cannot be read (it
+    /// was freed just now); whether it ended.
+    fn chain(
+        &self,
+        first: u64,
+        limit: u64,
+        visited: &mut HashSet<u64>,
+        keys: &mut Vec<u64>,
+    ) -> Result<bool, WalkError> {
+        let mut node = first;
+        while node != 0 {
+            let full = u64::try_from(keys.len()).is_ok_and(|found| found >= limit);
+            if full || !visited.insert(node) {
+                return Ok(false);
+            }
+            let mut both = [0; 16];
+            match self.read(node, &mut both) {
+                Ok(()) => {}
+                Err(WalkError::Unreadable { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            let [next, key] = pair(both);
+            keys.push(key);
+            node = next;
+        }
+        Ok(true)
     }
 
     /// One buffer of `allocator`; none where it is not (or not yet, or no more) what the free

@@ -126,6 +126,10 @@ impl Walker<'_> {
         for region in candidates(maps) {
             let mut at = region.start;
             while at < region.end {
+                // The other half is for what is found.
+                if self.spent_half() {
+                    return Ok((hits, false));
+                }
                 let length = CHUNK.min(region.end - at);
                 match self.read_what_is_there(at, length, &mut chunk) {
                     Ok(()) => {}
