@@ -328,3 +328,34 @@ fn two_profiles_must_not_count_one_byte_twice() {
         "c.toml:2:8: layer 0 of family \"a\" is taken by \"a\"",
     );
 }
+
+/// The profile that `docs/profiles.md` shows.
+#[test]
+fn the_example_of_the_documentation_is_sound() {
+    let text = include_str!("../../../../../docs/profiles.md");
+    let example = text.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    assert_eq!(complaints(example), [""; 0]);
+}
+
+proptest::proptest! {
+    /// Files are anything: an error, but never a panic.
+    #[test]
+    fn garbage_is_refused_in_peace(
+        noise in "[ -~\n\u{e9}\u{1f600}]{0,80}",
+        at in 0_usize..6000,
+        cut in 0_usize..40,
+    ) {
+        let _ = parse("garbage.toml", &noise);
+        let _ = expression(&noise.replace(['"', '\\', '\n'], "("));
+        let mut text = include_str!("../../tt_metal/profile.toml").to_owned();
+        let at = at.min(text.len());
+        let end = (at + cut).min(text.len());
+        if text.is_char_boundary(at) && text.is_char_boundary(end) {
+            text.replace_range(at..end, &noise);
+            if let Err(errors) = parse("garbage.toml", &text) {
+                proptest::prop_assert!(!errors.is_empty());
+            }
+        }
+    }
+}
