@@ -291,3 +291,41 @@ fn equal_parts_are_read_once() {
     let probes = profile.compile(0, &Default::default(), 0).unwrap();
     assert_eq!(super::explain::reads(&probes[0].spec), 2);
 }
+
+/// More values at one time than there are registers for them: outputs that are not there yet
+/// lend theirs, and beyond that it is an error.
+#[test]
+fn outputs_lend_their_registers_until_they_are_there() {
+    let with = |count: u64| {
+        let parts: Vec<String> = (0..count)
+            .map(|index| format!("u8(arg0 + {index})"))
+            .collect();
+        let (sum, mixed) = (parts.join(" + "), parts.join(" | "));
+        let text = format!("{HEAD}key = \"{sum}\"\naux = \"{mixed}\"\nrequested = \"arg1\"\n");
+        parse("many.toml", &text)
+    };
+    let profile = with(8).unwrap();
+    let probes = profile.compile(0, &Default::default(), 0).unwrap();
+    let hit = Hit {
+        arguments: [0x1000_0010, 77, 0, 0, 0, 0],
+        ..Hit::default()
+    };
+    let bytes: Vec<u64> = (0..8)
+        .map(|index| u64::from(Patchy::byte(hit.arguments[0] + index).unwrap()))
+        .collect();
+    let outputs = [
+        bytes.iter().sum(),
+        0,
+        0,
+        77,
+        77,
+        0,
+        0,
+        bytes.iter().fold(0, |all, byte| all | byte),
+    ];
+    let mask = 0b1001_1101;
+    let outcome = evaluate(&probes[0].spec, &hit, &Patchy);
+    assert_eq!(outcome, Outcome::Event { outputs, mask });
+    let errors = with(9).unwrap_err();
+    assert_eq!(errors[0].problem, Problem::TooManyRegisters);
+}
