@@ -1,1 +1,4 @@
 //! Support for the end-to-end tests.
+
+mod elf_damage;
+pub mod fixture;

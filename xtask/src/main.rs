@@ -1,9 +1,14 @@
 //! `cargo xtask VERB`: everything around the code that is not the code.
 
 mod bpf;
+mod build;
+mod demo;
+mod lab;
 mod packages;
 mod paths;
+mod run;
 mod shell;
+mod test;
 
 use std::process::ExitCode;
 
@@ -23,12 +28,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show memmon-ebpf at work on real processes that run on mock devices
+    Demo(demo::Args),
+    /// Build memmon-ebpf and run it with the rights it needs: `cargo xtask run -- --all`
+    Run(run::Args),
+    /// Check everything: formatting, lints, the BPF object, unit and end-to-end tests
+    Test(test::Args),
+    /// Install real releases of ttnn that run without hardware
+    Lab(lab::Args),
     /// Build the BPF programs into memmon-ebpf/object (which is committed: users need not do this)
     Bpf(bpf::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::Demo(args) => demo::main(&args),
+        Verb::Run(args) => run::main(&args),
+        Verb::Test(args) => test::main(&args),
+        Verb::Lab(args) => lab::main(&args),
         Verb::Bpf(args) => bpf::main(&args),
     };
     match done {

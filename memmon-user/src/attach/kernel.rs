@@ -139,6 +139,10 @@ impl Rings {
     pub fn control_fd(&self) -> RawFd {
         self.control.as_raw_fd()
     }
+
+    pub fn history_fd(&self) -> RawFd {
+        self.history.as_raw_fd()
+    }
 }
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../../memmon-ebpf/object/memmon.bpf.o");
@@ -299,6 +303,10 @@ impl Kernel {
             .map_err(|source| map_error("SCOPE", source))
     }
 
+    pub fn is_in_scope(&self, pid: u32) -> bool {
+        self.scope.get(&pid, 0).is_ok()
+    }
+
     pub fn counters(&self) -> Counters {
         let mut sums = [0; Counter::SLOTS as usize];
         for (index, sum) in sums.iter_mut().enumerate() {
@@ -329,6 +337,18 @@ impl Kernel {
             .flatten()
             .map(|(Wire(key), Wire(value))| (key, value))
             .collect()
+    }
+
+    /// Makes an owner known that was read from its process, unless it is.
+    pub fn add_owner(&mut self, key: OwnerKey, ogen: u32, device: u64, aux: u64) {
+        const NO_EXIST: u64 = 1;
+        let value = OwnerValue {
+            ogen,
+            flags: 0,
+            device,
+            aux,
+        };
+        let _ = self.owners.insert(&Wire(key), &Wire(value), NO_EXIST);
     }
 
     pub fn remove_owner(&mut self, key: &OwnerKey) {

@@ -2,4 +2,5 @@
 
 pub mod features;
 pub mod kernel;
+pub mod plan;
 pub mod wire;

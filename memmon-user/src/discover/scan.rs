@@ -58,7 +58,7 @@ pub fn processes(wanted: impl Fn(&str) -> bool) -> Vec<(u32, Vec<Mapped>)> {
     maps::pids()
         .into_iter()
         .filter_map(|pid| {
-            let found = libraries(&maps::regions(pid).ok()?, &wanted);
+            let found = libraries(&maps::of_process(pid).ok()?, &wanted);
             (!found.is_empty()).then_some((pid, found))
         })
         .collect()

@@ -2,7 +2,12 @@
 //! long before its first function runs, at no cost to anything else. (Not the path of the
 //! `open` system call: a syscall tracepoint slows every system call on the machine.)
 
-use std::{io, os::fd::AsRawFd as _};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use perf_event::{Builder, Sampler, data::Record, events::Software};
 
@@ -10,6 +15,8 @@ use perf_event::{Builder, Sampler, data::Record, events::Software};
 #[expect(missing_debug_implementations, reason = "the sampler has none")]
 pub struct MappingWatch {
     cpus: Vec<Sampler>,
+    /// Readable when any of them is.
+    any: Epoll,
 }
 
 /// Something was mapped executable, or notices were lost.
@@ -35,15 +42,13 @@ impl MappingWatch {
                 .enabled(true);
             cpus.push(builder.build()?.sampled(BUFFER_BYTES)?);
         }
-        Ok(Self { cpus })
-    }
-
-    /// File descriptors that become readable when there is something to [`Self::take`].
-    pub fn fds(&self) -> Vec<i32> {
-        self.cpus
-            .iter()
-            .map(|sampler| sampler.as_counter().as_raw_fd())
-            .collect()
+        let any = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for sampler in &cpus {
+            // SAFETY: open as long as the sampler, which outlives the borrow.
+            let fd = unsafe { BorrowedFd::borrow_raw(sampler.as_counter().as_raw_fd()) };
+            any.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
+        Ok(Self { cpus, any })
     }
 
     /// All that has been reported.
@@ -66,6 +71,13 @@ impl MappingWatch {
             }
         }
         notices
+    }
+}
+
+/// Becomes readable when there is something to take.
+impl AsRawFd for MappingWatch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.any.0.as_raw_fd()
     }
 }
 

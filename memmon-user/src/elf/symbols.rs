@@ -59,7 +59,9 @@ impl SymbolTable {
                 continue;
             }
             let name = string_at(&self.strings, symbol.st_name.get(LE), MAX_NAME);
-            budget = match budget.checked_sub(name.len().max(1)) {
+            // An empty one may be what was searched in vain.
+            let cost = if name.is_empty() { 64 } else { name.len() };
+            budget = match budget.checked_sub(cost) {
                 Some(rest) => rest,
                 None => return,
             };
@@ -205,7 +207,10 @@ impl Library {
             .ok()
             .and_then(|link| self.sections.get(link))
             .ok_or(ElfError::Malformed("a symbol table without names"))?;
-        let strings = self.section_bytes(strings, "the symbol names")?;
+        let mut strings = self.section_bytes(strings, "the symbol names")?;
+        // What follows the last terminator is no name.
+        let end = strings.iter().rposition(|byte| *byte == 0);
+        strings.truncate(end.map_or(0, |end| end + 1));
         let symbols = self.section_bytes(section, "the symbol table")?;
         debug_assert!(symbols.len() as u64 <= MAX_SECTION);
         Ok(SymbolTable { symbols, strings })

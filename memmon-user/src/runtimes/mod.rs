@@ -1,4 +1,5 @@
-//! Runtimes: one folder each.
+//! Runtimes: one folder each, and what all of them share.
 
 pub mod profile;
+pub mod resolver;
 pub mod tt_metal;

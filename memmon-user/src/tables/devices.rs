@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeviceKey, Filter, Tables,
+    DeviceKey, Tables,
     facts::{DeviceFacts, OwnerId, PoolCapacity},
     snapshot::{Device, Pool},
 };
@@ -17,7 +17,7 @@ struct Sum {
 type Pools = BTreeMap<u32, Sum>;
 
 impl Tables {
-    pub(super) fn device_rows(&self, filter: &Filter) -> Vec<Device> {
+    pub(super) fn device_rows(&self) -> Vec<Device> {
         let mut devices: BTreeMap<(u32, DeviceKey), (DeviceFacts, Pools)> = BTreeMap::new();
         // Capacity is known of pools that nobody holds anything in, too.
         for (owner, generations) in &self.placements {
@@ -62,9 +62,7 @@ impl Tables {
         }
         devices
             .into_iter()
-            .filter(|(_, (device, _))| filter.takes_device(device.id))
             .map(|((space, key), (device, pools))| self.device_row(space, &key, device, pools))
-            .filter(|device| filter.takes_runtime(&device.runtime))
             .collect()
     }
 

@@ -1,7 +1,12 @@
-//! What of the tables a view wants.
+//! What of a snapshot a view wants.
+
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::{Process, Snapshot};
 
 /// Empty lists take everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     pub pids: Vec<u32>,
     pub devices: Vec<i64>,
@@ -19,5 +24,38 @@ impl Filter {
 
     pub fn takes_runtime(&self, runtime: &str) -> bool {
         self.runtimes.is_empty() || self.runtimes.iter().any(|name| name == runtime)
+    }
+
+    /// The part of the snapshot that is wanted.
+    pub fn apply(&self, mut snapshot: Snapshot) -> Snapshot {
+        snapshot
+            .libraries
+            .retain(|library| self.takes_runtime(&library.runtime));
+        snapshot.devices.retain(|device| {
+            self.takes_device(device.device) && self.takes_runtime(&device.runtime)
+        });
+        snapshot.failures.retain(|failure| {
+            self.takes_pid(failure.pid)
+                && self.takes_runtime(&failure.runtime)
+                && (self.devices.is_empty()
+                    || failure.devices.iter().any(|id| self.takes_device(*id)))
+        });
+        snapshot.processes.retain_mut(|process| self.narrow(process));
+        snapshot.count_inexact_rows();
+        snapshot
+    }
+
+    /// Leaves a process what is wanted of it; false where that is nothing.
+    fn narrow(&self, process: &mut Process) -> bool {
+        if !self.takes_pid(process.pid) {
+            return false;
+        }
+        let Some(usage) = &mut process.usage else {
+            return true;
+        };
+        let held = !usage.is_empty();
+        usage.retain(|row| self.takes_device(row.device) && self.takes_runtime(&row.runtime));
+        // It holds memory, but none of what was asked for; or nothing on any device.
+        !usage.is_empty() || (!held && self.devices.is_empty())
     }
 }

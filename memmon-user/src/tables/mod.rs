@@ -13,20 +13,23 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use filter::Filter;
-use memmon_ebpf::ledger::RowKey;
+use memmon_ebpf::{ledger::RowKey, record::History};
 
 use self::{
     facts::{Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since},
     processes::ProcessEntry,
     rows::{GroupKey, Row},
-    snapshot::{Health, Library, Observer, SCHEMA, Snapshot},
+    snapshot::{Failure, Health, Library, Observer, SCHEMA, Snapshot},
 };
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+
+/// How many failed allocations are remembered.
+const FAILURES_KEPT: usize = 100;
 
 #[derive(Debug, Default)]
 pub struct Tables {
@@ -43,6 +46,7 @@ pub struct Tables {
     peaks: HashMap<GroupKey, i64>,
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
     libraries: Vec<Library>,
+    failures: VecDeque<Failure>,
     health: Health,
 }
 
@@ -178,6 +182,44 @@ impl Tables {
         self.raise_peaks();
     }
 
+    pub fn current_generation(&self, owner: &OwnerId) -> u32 {
+        self.generations.get(owner).copied().unwrap_or_default()
+    }
+
+    /// An allocation failed: the latest are kept.
+    pub fn failure(&mut self, record: &History, at: String) {
+        let History { header, .. } = record;
+        let key = RowKey {
+            proc: record.header.proc,
+            owner: record.owner,
+            space: record.space,
+            pool: record.pool,
+            ogen: record.ogen,
+            reserved: 0,
+        };
+        let failure = Failure {
+            at,
+            pid: header.tgid,
+            tid: header.tid,
+            comm: self
+                .processes
+                .get(&header.proc)
+                .map(|entry| entry.facts.comm.clone())
+                .unwrap_or_default(),
+            runtime: self.runtime_name(record.space),
+            devices: self.devices_of(&key).iter().map(|device| device.id).collect(),
+            pool: self.pool_name(record.space, record.pool),
+            requested_bytes: record.requested,
+            needed_bytes: self
+                .is_charged(record.space, record.pool)
+                .then_some(record.charged),
+        };
+        if self.failures.len() == FAILURES_KEPT {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(failure);
+    }
+
     pub fn libraries(&mut self, libraries: Vec<Library>) {
         self.libraries = libraries;
     }
@@ -187,29 +229,19 @@ impl Tables {
     }
 
     /// Everything, as a view shows it.
-    pub fn snapshot(&self, taken_at: String, filter: &Filter) -> Snapshot {
-        let processes = self.process_rows(filter);
-        let mut health = self.health.clone();
-        health.inexact_rows = processes
-            .iter()
-            .filter_map(|process| process.usage.as_ref())
-            .flatten()
-            .filter(|usage| !usage.exact)
-            .count() as u64;
-        Snapshot {
+    pub fn snapshot(&self, taken_at: String) -> Snapshot {
+        let mut snapshot = Snapshot {
             schema: SCHEMA.to_owned(),
             taken_at,
             host: self.host.clone(),
             observer: self.observer.clone(),
-            health,
-            libraries: self
-                .libraries
-                .iter()
-                .filter(|library| filter.takes_runtime(&library.runtime))
-                .cloned()
-                .collect(),
-            devices: self.device_rows(filter),
-            processes,
-        }
+            health: self.health.clone(),
+            libraries: self.libraries.clone(),
+            devices: self.device_rows(),
+            processes: self.process_rows(),
+            failures: self.failures.iter().cloned().collect(),
+        };
+        snapshot.count_inexact_rows();
+        snapshot
     }
 }

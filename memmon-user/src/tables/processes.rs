@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeviceKey, Filter, Tables,
+    DeviceKey, Tables,
     facts::{DeviceFacts, Proc, ProcessFacts, Since},
     rows::{Amounts, GroupKey},
     snapshot::{Process, Usage},
@@ -19,7 +19,7 @@ pub struct ProcessEntry {
 }
 
 impl Tables {
-    pub(super) fn process_rows(&self, filter: &Filter) -> Vec<Process> {
+    pub(super) fn process_rows(&self) -> Vec<Process> {
         let mut groups: BTreeMap<Proc, BTreeMap<GroupKey, (DeviceFacts, Amounts)>> =
             BTreeMap::new();
         for (key, row) in &self.rows {
@@ -42,10 +42,9 @@ impl Tables {
         }
         self.processes
             .iter()
-            .filter(|(_, entry)| filter.takes_pid(entry.facts.pid))
             .filter_map(|(proc, entry)| {
                 let rows = groups.remove(proc).unwrap_or_default();
-                self.process_row(entry, rows, filter)
+                self.process_row(entry, rows)
             })
             .collect()
     }
@@ -54,7 +53,6 @@ impl Tables {
         &self,
         entry: &ProcessEntry,
         rows: BTreeMap<GroupKey, (DeviceFacts, Amounts)>,
-        filter: &Filter,
     ) -> Option<Process> {
         let ProcessEntry {
             facts,
@@ -62,20 +60,10 @@ impl Tables {
             understood,
             exited_ns,
         } = entry;
-        let had_rows = !rows.is_empty();
         let usage: Vec<Usage> = rows
             .into_iter()
-            .filter(|(_, (device, _))| filter.takes_device(device.id))
             .map(|(key, (device, amounts))| self.usage_row(&key, &device, &amounts, *since))
-            .filter(|usage| filter.takes_runtime(&usage.runtime))
             .collect();
-        if usage.is_empty() && had_rows {
-            // It holds memory, but none of what was asked for.
-            return None;
-        }
-        if usage.is_empty() && !filter.devices.is_empty() {
-            return None;
-        }
         if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {
             // It ended without ever having held anything.
             return None;

@@ -17,6 +17,20 @@ pub struct Snapshot {
     pub libraries: Vec<Library>,
     pub devices: Vec<Device>,
     pub processes: Vec<Process>,
+    /// The latest allocations that failed, oldest first.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+}
+
+impl Snapshot {
+    pub fn count_inexact_rows(&mut self) {
+        let rows = self
+            .processes
+            .iter()
+            .filter_map(|process| process.usage.as_ref())
+            .flatten();
+        self.health.inexact_rows = rows.filter(|row| !row.exact).count() as u64;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,4 +126,20 @@ pub struct Usage {
     pub failed_allocations: Option<u64>,
     /// Whether every number of this row is known to be true.
     pub exact: bool,
+}
+
+/// An allocation that failed: an out-of-memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub at: String,
+    pub pid: u32,
+    pub tid: u32,
+    pub comm: String,
+    pub runtime: String,
+    /// Every device that the allocation would have stood on.
+    pub devices: Vec<Option<i64>>,
+    pub pool: String,
+    pub requested_bytes: u64,
+    /// What the pool would have been charged.
+    pub needed_bytes: Option<u64>,
 }

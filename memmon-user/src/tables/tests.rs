@@ -89,7 +89,7 @@ fn a_mesh_stands_on_every_chip() {
     let mut tables = tables();
     tables.rows(vec![(key(7, 0), row(64, 1))]);
     tables.placement(owner(7), 0, chips(&[0, 1]));
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     let usage = snapshot.processes[0].usage.as_ref().unwrap();
     assert_eq!(usage.len(), 2);
     assert!(usage.iter().all(|row| row.charged_bytes == Some(64)));
@@ -102,7 +102,7 @@ fn old_reads_do_not_overwrite() {
     let mut tables = tables();
     tables.rows(vec![(key(7, 0), row(64, 5))]);
     tables.rows(vec![(key(7, 0), row(32, 4))]);
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
     assert_eq!(usage.charged_bytes, Some(64));
     assert_eq!((usage.device, usage.exact), (None, true));
@@ -114,7 +114,7 @@ fn an_ended_generation_holds_nothing() {
     tables.placement(owner(7), 0, chips(&[0]));
     tables.rows(vec![(key(7, 0), row(64, 1)), (key(7, 1), row(16, 1))]);
     tables.freed_all(owner(7), 0);
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
     assert_eq!(usage.charged_bytes, Some(16));
     assert_eq!((usage.allocations, usage.frees), (Some(2), Some(1)));
@@ -143,7 +143,7 @@ fn recovered_and_freed_is_nothing() {
             ..RowValue::default()
         },
     )]);
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
     assert_eq!(usage.charged_bytes, Some(0));
     assert_eq!(usage.live_allocations, Some(0));
@@ -162,7 +162,7 @@ fn what_is_missing_is_unknown() {
             ..RowValue::default()
         },
     )]);
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
     assert_eq!((usage.charged_bytes, usage.exact), (None, false));
     assert_eq!(snapshot.health.inexact_rows, 1);
@@ -174,7 +174,7 @@ fn exited_processes_are_shown_for_a_while_and_hold_no_device() {
     tables.placement(owner(7), 0, chips(&[0]));
     tables.rows(vec![(key(7, 0), row(64, 1))]);
     tables.exited(1, 10);
-    let snapshot = tables.snapshot(String::new(), &Filter::default());
+    let snapshot = tables.snapshot(String::new());
     assert_eq!(snapshot.processes[0].state, "exited");
     let usage = &snapshot.processes[0].usage.as_ref().unwrap()[0];
     assert_eq!(usage.charged_bytes, Some(64));
@@ -188,7 +188,7 @@ fn filters() {
     let mut tables = tables();
     tables.placement(owner(7), 0, chips(&[0, 1]));
     tables.rows(vec![(key(7, 0), row(64, 1))]);
-    let take = |filter: Filter| tables.snapshot(String::new(), &filter);
+    let take = |filter: Filter| filter.apply(tables.snapshot(String::new()));
     let device = take(Filter {
         devices: vec![1],
         ..Filter::default()

@@ -1,7 +1,8 @@
 //! A process's mappings, from `/proc/PID/maps`.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -30,6 +31,14 @@ impl Region {
             && (self.path.is_empty()
                 || self.path.starts_with("[heap]")
                 || self.path.starts_with("[anon"))
+    }
+
+    pub fn len(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn file_name(&self) -> &str {
@@ -76,14 +85,26 @@ impl Region {
     }
 }
 
-/// The mappings of a process, bounded.
-pub fn regions(pid: u32) -> io::Result<Vec<Region>> {
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
+/// Mappings that are read of one process; Linux allows 65,530 unless told otherwise.
+const MAX_REGIONS: usize = 1 << 18;
+/// How much text that may be.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// The mappings of a process, by address.
+pub fn of_process(pid: u32) -> io::Result<Vec<Region>> {
+    let mut text = Vec::new();
+    fs::File::open(format!("/proc/{pid}/maps"))?
+        .take(MAX_TEXT)
+        .read_to_end(&mut text)?;
     Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
-fn parse(text: &str) -> Vec<Region> {
-    text.lines().filter_map(parse_line).collect()
+/// The mappings of a file in the form of `/proc/PID/maps`; lines that are none are left out.
+pub fn parse(text: &str) -> Vec<Region> {
+    text.lines()
+        .filter_map(parse_line)
+        .take(MAX_REGIONS)
+        .collect()
 }
 
 fn parse_line(line: &str) -> Option<Region> {

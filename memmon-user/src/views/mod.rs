@@ -1,4 +1,14 @@
 //! What people and programs look at. Views read snapshots and write nothing back.
 
+pub mod health;
+pub mod output;
+pub mod pools;
 pub mod snapshot;
+pub mod text;
 pub mod tui;
+pub mod units;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod sample;

@@ -10,7 +10,7 @@ mod error;
 pub mod evaluate;
 mod explain;
 mod expression;
-mod glob;
+pub mod glob;
 mod lower;
 mod read;
 mod registers;

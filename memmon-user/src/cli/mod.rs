@@ -1,0 +1,64 @@
+//! The command line: arguments, exit codes, and which part does what. Wiring only.
+
+mod args;
+mod exit;
+mod profiles;
+mod query;
+mod rights;
+mod run;
+mod serve;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::{
+    args::{Args, Command},
+    exit::Failure,
+};
+
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to standard output and is no error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    match dispatch(args) {
+        Ok(code) => code,
+        Err(failure) => {
+            let mut text = failure.message;
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            eprint!("memmon-ebpf: {text}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<ExitCode, Failure> {
+    if let Some(Command::Profiles(profiles)) = &args.command {
+        return profiles::main(profiles);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(async {
+        match args.command {
+            None if args.watch.query => query::main(&args.common, &args.watch).await,
+            None => watch::main(&args.common, &args.watch).await,
+            Some(Command::Run(run)) => run::main(&args.common, &args.watch, &run).await,
+            Some(Command::Serve) => serve::main(&args.common).await,
+            Some(Command::Profiles(_)) => Ok(ExitCode::SUCCESS),
+        }
+    });
+    // A thread that still waits for a slow reader must not keep the prompt.
+    runtime.shutdown_background();
+    result
+}

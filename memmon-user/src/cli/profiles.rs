@@ -1,0 +1,28 @@
+//! `memmon-ebpf profiles`
+
+use std::process::ExitCode;
+
+use super::{
+    args::{Profiles, ProfilesAction},
+    exit::{FAILED, Failure},
+};
+use crate::{
+    runtimes::profile::{self, report},
+    views::output,
+};
+
+pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
+    let text = match &args.action {
+        None => {
+            let known = profile::builtin().map_err(|errors| Failure::new(report::errors(&errors)))?;
+            report::list(&known)
+        }
+        Some(ProfilesAction::Check { file, explain }) => {
+            let profile = profile::load(file)
+                .map_err(|errors| Failure::with(FAILED, format!("this profile is not sound:\n{}", report::errors(&errors))))?;
+            report::check(&profile, *explain)
+        }
+    };
+    let _ = output::write_whole(None, &text).map_err(|error| Failure::of(&error))?;
+    Ok(ExitCode::SUCCESS)
+}

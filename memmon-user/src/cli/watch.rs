@@ -1,0 +1,134 @@
+//! `memmon-ebpf`: a full-screen view on a terminal, a stream of snapshots otherwise.
+
+use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use super::{
+    args::{Common, Watch},
+    exit::Failure,
+    query, rights,
+};
+use crate::{
+    observe::Observation,
+    tables::snapshot::Snapshot,
+    views::{
+        output::{Mode, Sink, Written},
+        snapshot::{Options, Stream},
+        tui,
+    },
+};
+
+type Snapshots = watch::Receiver<Arc<Snapshot>>;
+
+pub async fn main(common: &Common, args: &Watch) -> Result<ExitCode, Failure> {
+    let runtimes = query::load_runtimes(common)?;
+    query::check_pids(common)?;
+    if let Some(client) = query::daemon(common).await? {
+        let snapshots = client
+            .watch(common.filter(), common.refresh())
+            .await
+            .map_err(|error| Failure::of(&error))?;
+        return show(snapshots, common, args).await;
+    }
+    rights::to_observe()?;
+    let observation = Observation::start(common.options(), runtimes, common.refresh())?;
+    wait_for_pids(common, observation.snapshots.clone()).await?;
+    let result = show(observation.snapshots.clone(), common, args).await;
+    observation.stop();
+    result
+}
+
+/// A `--pid` that maps no runtime is nothing to observe.
+async fn wait_for_pids(common: &Common, mut snapshots: Snapshots) -> Result<(), Failure> {
+    let until = Instant::now() + common.wait();
+    for pid in &common.pids {
+        loop {
+            let seen = snapshots
+                .borrow_and_update()
+                .processes
+                .iter()
+                .any(|process| process.pid == *pid);
+            if seen {
+                break;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left, snapshots.changed()).await.is_err() {
+                return Err(query::no_runtime(*pid));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn show(snapshots: Snapshots, common: &Common, args: &Watch) -> Result<ExitCode, Failure> {
+    let full_screen =
+        args.format.is_none() && args.output.is_none() && std::io::stdout().is_terminal();
+    if !full_screen {
+        return stream(snapshots, args).await;
+    }
+    let options = tui::Options::from_environment(common.refresh(), String::new());
+    match tui::run(snapshots, options).await {
+        Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
+        Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::of(&error)),
+    }
+}
+
+async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::of(error);
+    let mut sink = Sink::open(args.output.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
+    let mut stream = Stream::new(
+        args.format.unwrap_or_default(),
+        Options::default(),
+        sink.continues(),
+    );
+    let mut ends = Ends::new()?;
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let text = stream.render(&snapshot).map_err(|e| failed(&e))?;
+        if let Written::ReaderGone = sink.write(&text).map_err(|e| failed(&e))? {
+            break;
+        }
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() {
+                return Err(Failure::new("the observation ended: the daemon is gone"));
+            },
+            () = ends.wait() => break,
+        }
+    }
+    sink.finish().map_err(|e| failed(&e))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Signals that ask the program to end.
+pub struct Ends {
+    signals: [Signal; 3],
+}
+
+impl Ends {
+    pub fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::new(format!("cannot receive signals: {error}")))
+        };
+        Ok(Self {
+            signals: [
+                listen(SignalKind::interrupt())?,
+                listen(SignalKind::terminate())?,
+                listen(SignalKind::hangup())?,
+            ],
+        })
+    }
+
+    pub async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}

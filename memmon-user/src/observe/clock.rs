@@ -1,0 +1,27 @@
+//! The time, as snapshots and the kernel tell it.
+
+use nix::time::{ClockId, clock_gettime};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Nanoseconds since boot, as BPF programs see them.
+pub fn boot_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map(|now| {
+            u64::try_from(now.tv_sec()).unwrap_or_default() * 1_000_000_000
+                + u64::try_from(now.tv_nsec()).unwrap_or_default()
+        })
+        .unwrap_or_default()
+}
+
+pub fn now() -> String {
+    OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+pub fn rfc3339(epoch_ns: i128) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp_nanos(epoch_ns)
+        .ok()?
+        .format(&Rfc3339)
+        .ok()
+}

@@ -1,0 +1,56 @@
+//! Observes: finds libraries, attaches to them, drains what happens into the tables, and hands out
+//! snapshots.
+
+pub mod clock;
+mod libraries;
+mod live;
+mod query;
+mod recover;
+mod runtimes;
+
+pub use live::{Observation, Observer, Request, StartError};
+pub use query::query;
+pub use runtimes::Runtimes;
+
+use crate::tables::Filter;
+
+/// What is observed, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub filter: Filter,
+    /// Observe the descendants of this process (memmon itself) and nothing else.
+    pub descendants_only: bool,
+    pub history_bytes: Option<u32>,
+    pub live_entries: Option<u32>,
+    /// Pretend to run on this kernel release.
+    pub assume_kernel: Option<String>,
+}
+
+impl Options {
+    /// The scope, in words.
+    pub fn scope(&self) -> String {
+        let Filter {
+            pids,
+            devices,
+            runtimes,
+        } = &self.filter;
+        let mut words = Vec::new();
+        if self.descendants_only {
+            words.push("command".to_owned());
+        }
+        for (name, list) in [
+            ("pid", pids.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            ("device", devices.iter().map(ToString::to_string).collect()),
+            ("runtime", runtimes.clone()),
+        ] {
+            if !list.is_empty() {
+                words.push(format!("{name} {}", list.join(",")));
+            }
+        }
+        if words.is_empty() {
+            "all".to_owned()
+        } else {
+            words.join(" ")
+        }
+    }
+}

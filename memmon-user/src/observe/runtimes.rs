@@ -1,0 +1,138 @@
+//! The runtimes that are looked for: profiles, each with its number (its *space*).
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    elf,
+    runtimes::{
+        profile::{self, CompiledProbe, Profile, ProfileError},
+        resolver::{Resolve, Understood},
+        tt_metal,
+    },
+    tables::facts::{PoolFacts, RuntimeFacts},
+};
+
+#[derive(Debug, Default)]
+pub struct Runtimes {
+    profiles: Vec<Profile>,
+}
+
+/// A runtime and one of its libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub space: u32,
+    pub library: usize,
+}
+
+impl Runtimes {
+    /// The built-in ones and the user's; one of the same name replaces a built-in. `only` keeps
+    /// those names where it is not empty.
+    pub fn load(files: &[impl AsRef<Path>], only: &[String]) -> Result<Self, String> {
+        let mut profiles = profile::with_user(files).map_err(|errors| lines(&errors))?;
+        if let Some(unknown) = only
+            .iter()
+            .find(|name| !profiles.iter().any(|known| &known.name == *name))
+        {
+            let names: Vec<&str> = profiles.iter().map(|known| known.name.as_str()).collect();
+            return Err(format!(
+                "no runtime is called `{unknown}`; known are: {}",
+                names.join(", ")
+            ));
+        }
+        profiles.retain(|known| only.is_empty() || only.contains(&known.name));
+        Ok(Self { profiles })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.profiles.len() as u32
+    }
+
+    pub fn name(&self, space: u32) -> &str {
+        self.profiles
+            .get(space as usize)
+            .map_or("", |profile| &profile.name)
+    }
+
+    /// Whether a file of this name may be a runtime's library, whatever its build.
+    pub fn wants(&self, file_name: &str) -> bool {
+        self.profiles.iter().any(|profile| {
+            profile
+                .libraries
+                .iter()
+                .flat_map(|library| &library.names)
+                .any(|pattern| profile::glob::matches(pattern, file_name))
+        })
+    }
+
+    /// Every runtime that this file is a library of.
+    pub fn of(&self, file_name: &str, build_id: Option<&str>) -> Vec<Known> {
+        self.profiles
+            .iter()
+            .enumerate()
+            .filter_map(|(space, profile)| {
+                Some(Known {
+                    space: space as u32,
+                    library: profile.library_of(file_name, build_id)?,
+                })
+            })
+            .collect()
+    }
+
+    /// What the runtime's resolver makes of the file.
+    pub fn understand(&self, known: Known, file: &elf::Library) -> Result<Understood, String> {
+        let Some(profile) = self.profiles.get(known.space as usize) else {
+            return Err("its runtime is not known".to_owned());
+        };
+        let resolve: Option<Resolve> = match profile.resolver.as_deref() {
+            None => None,
+            Some("tt-metal") => Some(tt_metal::understand),
+            Some(other) => return Err(format!("its profile asks for the resolver `{other}`, which there is none of")),
+        };
+        match resolve {
+            Some(resolve) => resolve(file),
+            None => Ok(Understood {
+                basis: "table",
+                constants: BTreeMap::new(),
+                model: None,
+            }),
+        }
+    }
+
+    pub fn compile(
+        &self,
+        known: Known,
+        understood: &Understood,
+    ) -> Result<Vec<CompiledProbe>, String> {
+        let Some(profile) = self.profiles.get(known.space as usize) else {
+            return Err("its runtime is not known".to_owned());
+        };
+        profile
+            .compile(known.library, &understood.constants, known.space)
+            .map_err(|errors| lines(&errors))
+    }
+
+    pub fn facts(&self) -> Vec<RuntimeFacts> {
+        self.profiles
+            .iter()
+            .map(|profile| RuntimeFacts {
+                name: profile.name.clone(),
+                pools: profile
+                    .pools
+                    .iter()
+                    .map(|(number, pool)| {
+                        let facts = PoolFacts {
+                            name: pool.name.clone(),
+                            charged: pool.charged,
+                        };
+                        (*number, facts)
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+}
+
+fn lines(errors: &[ProfileError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,95 @@
+//! What a profile cannot say, as Rust: one resolver a runtime, in that runtime's folder.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{
+    elf,
+    tables::facts::Placement,
+    target::{maps::Region, memory::Memory},
+};
+
+/// What a resolver learned from a library file.
+#[derive(Clone)]
+pub struct Understood {
+    /// How it knows: `decoded`, `table`, `override`.
+    pub basis: &'static str,
+    /// The `$constants` that the profile's expressions use.
+    pub constants: BTreeMap<String, i64>,
+    /// Reads what the runtime keeps in a process; none where nothing is to be read.
+    pub model: Option<Arc<dyn Model>>,
+}
+
+impl fmt::Debug for Understood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            basis,
+            constants,
+            model: _,
+        } = self;
+        f.debug_struct("Understood")
+            .field("basis", basis)
+            .field("constants", constants)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A process and where in it the library lies.
+#[expect(missing_debug_implementations, reason = "a view of a process")]
+pub struct Target<'a> {
+    pub memory: &'a dyn Memory,
+    /// Runtime address = base + virtual address.
+    pub base: u64,
+    pub regions: &'a [Region],
+}
+
+/// What an event said about an owner.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerHint {
+    pub owner: u64,
+    pub device: u64,
+    pub aux: u64,
+}
+
+/// An owner and where its memory lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundOwner {
+    pub owner: u64,
+    pub pool: u32,
+    pub device: u64,
+    pub aux: u64,
+    pub placement: Placement,
+}
+
+/// An allocation that is live in the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundAllocation {
+    pub key: u64,
+    pub owner: u64,
+    pub pool: u32,
+    pub requested: u64,
+    pub charged: u64,
+    pub address: u64,
+}
+
+/// All that a process holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    pub owners: Vec<FoundOwner>,
+    pub allocations: Vec<FoundAllocation>,
+    /// Whether everything that was found agrees with itself; it does not while the process is in
+    /// the middle of an allocation.
+    pub consistent: bool,
+}
+
+/// Reads a runtime's own structures in a process. The memory is hostile: every read may fail, and
+/// every loop is bounded.
+pub trait Model: Send + Sync {
+    /// Where the owner of an event, and the owners beside it, have their memory.
+    fn owners(&self, target: &Target<'_>, hint: &OwnerHint) -> Result<Vec<FoundOwner>, String>;
+
+    /// Everything that is allocated.
+    fn recover(&self, target: &Target<'_>) -> Result<Recovered, String>;
+}
+
+/// Understands library files.
+pub type Resolve = fn(&elf::Library) -> Result<Understood, String>;

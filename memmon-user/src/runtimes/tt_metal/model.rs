@@ -1,0 +1,145 @@
+//! tt-metal's owners are bank managers: one a pool, several an allocator, which is a mesh's or a
+//! chip's.
+
+use std::collections::BTreeMap;
+
+use super::{
+    layout::Layout,
+    walk::{Allocator, Bank, Walker},
+};
+use crate::{
+    runtimes::resolver::{
+        FoundAllocation, FoundOwner, Model, OwnerHint, Recovered, Target,
+    },
+    tables::facts::{DeviceFacts, Placement, PoolCapacity},
+};
+
+#[derive(Debug)]
+pub struct TtMetal {
+    layout: Layout,
+}
+
+/// Capacities beyond this are the underflows of pools that a sub-device's allocator does not use.
+const MAX_CAPACITY: u64 = 1 << 48;
+/// The register [`memmon_ebpf::spec::reg::DEVICE`] of circular buffers' owners: the device itself.
+const NO_ALLOCATOR: u64 = 0;
+
+impl TtMetal {
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+
+    fn walker<'a>(&'a self, target: &Target<'a>) -> Walker<'a> {
+        Walker::new(target.memory, &self.layout, target.base)
+    }
+}
+
+impl Model for TtMetal {
+    fn owners(&self, target: &Target<'_>, hint: &OwnerHint) -> Result<Vec<FoundOwner>, String> {
+        let walker = self.walker(target);
+        let uids = walker.chip_uids(target.regions);
+        let chips = walker
+            .chips(hint.device)
+            .map_err(|error| error.to_string())?;
+        let banks = match hint.aux {
+            NO_ALLOCATOR => Vec::new(),
+            allocator => walker
+                .allocator(allocator, hint.device)
+                .map(|found| found.banks)
+                .unwrap_or_default(),
+        };
+        let placement = placement(&chips, &uids, &banks);
+        let mut owners: Vec<FoundOwner> = banks
+            .iter()
+            .map(|bank| FoundOwner {
+                owner: bank.address,
+                pool: bank.pool,
+                device: hint.device,
+                aux: hint.aux,
+                placement: placement.clone(),
+            })
+            .collect();
+        if !owners.iter().any(|found| found.owner == hint.owner) {
+            owners.push(FoundOwner {
+                owner: hint.owner,
+                device: hint.device,
+                aux: hint.aux,
+                placement,
+                ..FoundOwner::default()
+            });
+        }
+        Ok(owners)
+    }
+
+    fn recover(&self, target: &Target<'_>) -> Result<Recovered, String> {
+        let walker = self.walker(target);
+        let scan = walker
+            .scan(target.regions)
+            .map_err(|error| error.to_string())?;
+        if !scan.complete {
+            return Err("its memory could not be looked through completely".to_owned());
+        }
+        let uids = walker.chip_uids(target.regions);
+        let mut recovered = Recovered {
+            consistent: true,
+            ..Recovered::default()
+        };
+        for allocator in &scan.allocators {
+            recovered.consistent &= allocator.consistent;
+            take(&mut recovered, allocator, &uids);
+        }
+        Ok(recovered)
+    }
+}
+
+fn take(recovered: &mut Recovered, allocator: &Allocator, uids: &BTreeMap<i64, String>) {
+    let placement = placement(&allocator.chips, uids, &allocator.banks);
+    for bank in &allocator.banks {
+        recovered.owners.push(FoundOwner {
+            owner: bank.address,
+            pool: bank.pool,
+            device: allocator.device,
+            aux: allocator.address,
+            placement: placement.clone(),
+        });
+    }
+    for buffer in &allocator.buffers {
+        recovered.allocations.push(FoundAllocation {
+            key: buffer.key,
+            owner: buffer.bank,
+            pool: buffer.pool,
+            requested: buffer.requested,
+            charged: buffer.charged,
+            address: buffer.address,
+        });
+    }
+}
+
+fn placement(chips: &[i64], uids: &BTreeMap<i64, String>, banks: &[Bank]) -> Placement {
+    let pools = banks
+        .iter()
+        .filter_map(|bank| {
+            let bytes = bank.capacity_per_bank.checked_mul(bank.num_banks)?;
+            let known = bank.num_banks > 0 && bytes <= MAX_CAPACITY;
+            known.then_some((
+                bank.pool,
+                PoolCapacity {
+                    banks: bank.num_banks,
+                    bytes,
+                    largest_free_per_bank: bank.largest_free_per_bank,
+                },
+            ))
+        })
+        .collect();
+    Placement {
+        devices: chips
+            .iter()
+            .map(|chip| DeviceFacts {
+                id: Some(*chip),
+                uid: uids.get(chip).cloned(),
+                name: None,
+            })
+            .collect(),
+        pools,
+    }
+}

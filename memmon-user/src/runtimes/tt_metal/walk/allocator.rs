@@ -1,0 +1,300 @@
+//! One allocator: its pools and what is allocated in them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Allocator, Bank, LiveBuffer, WalkError, Walker, offset};
+
+/// Banks that one pool may have. Real ones have up to 140.
+const MAX_BANKS: u32 = 1 << 16;
+/// Blocks of one free list.
+const MAX_BLOCKS: u64 = 1 << 20;
+/// Live buffers of one allocator.
+const MAX_BUFFERS: u64 = 1 << 20;
+/// `BufferType`s are small numbers.
+const MAX_POOL: u32 = 16;
+/// Maxima beyond this are the underflows that a sub-device's unused pools show.
+const MAX_CAPACITY: u64 = 1 << 48;
+
+/// A pool with its taken blocks: address in the bank → size.
+struct Pool {
+    bank: Bank,
+    taken: HashMap<u64, u64>,
+    consistent: bool,
+}
+
+/// What is read of a `Buffer`.
+struct Buffer {
+    device: u64,
+    size: u64,
+    kind: u32,
+    allocator: u64,
+    status: u8,
+    hooked: u8,
+    address: u64,
+}
+
+impl Walker<'_> {
+    /// The allocator at `allocator`, which allocates on `device` (0 where that is not known: the
+    /// device of its buffers is taken then).
+    pub fn allocator(&self, allocator: u64, device: u64) -> Result<Allocator, WalkError> {
+        let pools = self.pools(allocator)?;
+        let (buffers, mut consistent) = self.buffers(allocator, &pools)?;
+        for pool in &pools {
+            let listed = buffers
+                .iter()
+                .filter(|buffer| buffer.bank == pool.bank.address);
+            let sizes = listed.clone().map(|buffer| buffer.charged);
+            let charged = sizes.fold(0, u64::saturating_add);
+            let taken = pool
+                .bank
+                .allocated_per_bank
+                .checked_mul(pool.bank.num_banks);
+            consistent &=
+                pool.consistent && taken == Some(charged) && listed.count() == pool.taken.len();
+        }
+        let device = match device {
+            0 => buffers.first().map_or(0, |buffer| buffer.device),
+            device => device,
+        };
+        let chips = match device {
+            0 => Ok(Vec::new()),
+            device => self.chips(device),
+        };
+        consistent &= chips.is_ok();
+        Ok(Allocator {
+            address: allocator,
+            device,
+            chips: chips.unwrap_or_default(),
+            banks: pools.into_iter().map(|pool| pool.bank).collect(),
+            buffers,
+            consistent,
+        })
+    }
+
+    fn pools(&self, allocator: u64) -> Result<Vec<Pool>, WalkError> {
+        let layout = self.allocator_layout()?;
+        let mut pools: Vec<Pool> = Vec::new();
+        for manager in &layout.bank_managers {
+            match self.read_u64(offset(allocator, *manager))? {
+                0 => {}
+                manager => pools.push(self.pool(manager)?),
+            }
+        }
+        let distinct: HashSet<u32> = pools.iter().map(|pool| pool.bank.pool).collect();
+        if pools.is_empty() || distinct.len() != pools.len() {
+            return Err(WalkError::NotThere {
+                what: "allocator",
+                address: allocator,
+            });
+        }
+        Ok(pools)
+    }
+
+    fn pool(&self, manager: u64) -> Result<Pool, WalkError> {
+        let layout = &self.layout.bank_manager;
+        let not_there = WalkError::NotThere {
+            what: "BankManager",
+            address: manager,
+        };
+        let kind = self.read_u32(offset(manager, layout.kind))?;
+        let num_banks = self.read_u32(offset(manager, layout.num_banks))?;
+        let lists = self.read_u64(offset(manager, layout.free_lists))?;
+        if kind > MAX_POOL || num_banks > MAX_BANKS || lists == 0 {
+            return Err(not_there);
+        }
+        let mut pool = Pool {
+            bank: Bank {
+                address: manager,
+                pool: kind,
+                num_banks: u64::from(num_banks),
+                ..Bank::default()
+            },
+            taken: HashMap::new(),
+            consistent: true,
+        };
+        match self.read_u64(lists)? {
+            // A pool of no size has no free list.
+            0 => {}
+            list => self.free_list(list, &mut pool)?,
+        }
+        Ok(pool)
+    }
+
+    fn free_list(&self, list: u64, pool: &mut Pool) -> Result<(), WalkError> {
+        let layout = &self.layout.free_list;
+        let not_there = || WalkError::NotThere {
+            what: "FreeListOpt",
+            address: list,
+        };
+        if !self.is(self.read_u64(list)?, self.tables()?.free_list) {
+            return Err(not_there());
+        }
+        let capacity = self.read_u64(offset(list, layout.max))?;
+        let start = self.read_u64(offset(list, layout.offset))?;
+        // Vectors of booleans are of bytes here, so all four have one element a block.
+        let vector = |at: u32, element: u64| -> Result<Vec<u8>, WalkError> {
+            let begin = self.read_u64(offset(list, at))?;
+            let end = self.read_u64(offset(list, at).wrapping_add(8))?;
+            let length = end.wrapping_sub(begin);
+            if length / element > MAX_BLOCKS || !length.is_multiple_of(element) {
+                return Err(not_there());
+            }
+            if length == 0 {
+                return Ok(Vec::new());
+            }
+            self.read_vec(begin, length)
+        };
+        let addresses = words(&vector(layout.block_address, 8)?);
+        let sizes = words(&vector(layout.block_size, 8)?);
+        let allocated = vector(layout.allocated, 1)?;
+        let in_use = vector(layout.in_use, 1)?;
+        let count = addresses.len();
+        if sizes.len() != count || allocated.len() != count || in_use.len() != count {
+            // It is growing right now, or it is none.
+            pool.consistent = false;
+        }
+        let mut largest = 0;
+        let blocks = addresses.iter().zip(&sizes).zip(&allocated).zip(&in_use);
+        for (((address, size), allocated), in_use) in blocks {
+            if *in_use == 0 {
+                continue;
+            }
+            if *allocated == 0 {
+                largest = largest.max(*size);
+                continue;
+            }
+            let sum = pool.bank.allocated_per_bank.checked_add(*size);
+            let twice = pool.taken.insert(address.wrapping_add(start), *size);
+            pool.consistent &= twice.is_none() && sum.is_some();
+            pool.bank.allocated_per_bank = sum.unwrap_or(u64::MAX);
+        }
+        pool.bank.capacity_per_bank = if capacity > MAX_CAPACITY { 0 } else { capacity };
+        pool.consistent &= pool.bank.allocated_per_bank <= pool.bank.capacity_per_bank;
+        pool.bank.largest_free_per_bank = Some(largest.min(pool.bank.capacity_per_bank));
+        Ok(())
+    }
+
+    /// The live buffers, and whether they are what the pools say.
+    fn buffers(
+        &self,
+        allocator: u64,
+        pools: &[Pool],
+    ) -> Result<(Vec<LiveBuffer>, bool), WalkError> {
+        let layout = self.allocator_layout()?;
+        let count = self.read_u64(offset(allocator, layout.buffer_count))?;
+        if count > MAX_BUFFERS {
+            return Err(WalkError::NotThere {
+                what: "set of live buffers",
+                address: offset(allocator, layout.buffer_count),
+            });
+        }
+        let mut node = self.read_u64(offset(allocator, layout.buffer_list))?;
+        let mut buffers = Vec::new();
+        let mut consistent = true;
+        // A list that is longer than the set, or runs in a circle, is one that changes.
+        for _ in 0..count {
+            if node == 0 {
+                break;
+            }
+            let mut words = [0; 16];
+            self.read(node, &mut words)?;
+            let [next, key] = pair(words);
+            match self.buffer(key, allocator, pools) {
+                Ok(Some(buffer)) => buffers.push(buffer),
+                Ok(None) | Err(WalkError::Unreadable { .. }) => consistent = false,
+                Err(error) => return Err(error),
+            }
+            node = next;
+        }
+        consistent &= node == 0 && u64::try_from(buffers.len()).is_ok_and(|found| found == count);
+        // So that two readings of the same state are equal.
+        buffers.sort_by_key(|buffer| buffer.key);
+        consistent &= buffers.is_sorted_by(|a, b| a.key < b.key);
+        Ok((buffers, consistent))
+    }
+
+    /// One buffer of `allocator`; none where it is not (or not yet, or no more) what the free
+    /// list of its pool says.
+    fn buffer(
+        &self,
+        key: u64,
+        allocator: u64,
+        pools: &[Pool],
+    ) -> Result<Option<LiveBuffer>, WalkError> {
+        let buffer = self.read_buffer(key)?;
+        const ALLOCATED: u8 = 1;
+        if buffer.allocator != allocator || buffer.status != ALLOCATED || buffer.hooked != 0 {
+            return Ok(None);
+        }
+        Ok(pools
+            .iter()
+            .find(|pool| pool.bank.pool == buffer.kind)
+            .and_then(|pool| {
+                let size = pool.taken.get(&buffer.address)?;
+                Some(LiveBuffer {
+                    key,
+                    bank: pool.bank.address,
+                    pool: buffer.kind,
+                    requested: buffer.size,
+                    charged: size.checked_mul(pool.bank.num_banks)?,
+                    address: buffer.address,
+                    device: buffer.device,
+                })
+            }))
+    }
+
+    fn read_buffer(&self, key: u64) -> Result<Buffer, WalkError> {
+        let layout = &self.layout.buffer;
+        let base = match layout.indirect {
+            true => self.read_u64(offset(key, layout.base))?,
+            false => offset(key, layout.base),
+        };
+        // The fields are close to each other: one read gets them all.
+        let last = [
+            layout.device,
+            layout.size,
+            layout.buffer_type,
+            layout.allocator,
+            layout.status,
+            layout.hooked,
+            layout.address,
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or_default();
+        let bytes = self.read_vec(base, u64::from(last) + 8)?;
+        let field = |at: u32, width: usize| {
+            let at = usize::try_from(at).ok()?;
+            let mut word = [0; 8];
+            word.get_mut(..width)?
+                .copy_from_slice(bytes.get(at..at.checked_add(width)?)?);
+            Some(u64::from_le_bytes(word))
+        };
+        let word = |at: u32| field(at, 8).unwrap_or_default();
+        let byte = |at: u32| {
+            let value = field(at, 1).unwrap_or_default();
+            u8::try_from(value).unwrap_or_default()
+        };
+        Ok(Buffer {
+            device: word(layout.device),
+            size: word(layout.size),
+            kind: field(layout.buffer_type, 4)
+                .and_then(|kind| u32::try_from(kind).ok())
+                .unwrap_or(u32::MAX),
+            allocator: word(layout.allocator),
+            status: byte(layout.status),
+            hooked: byte(layout.hooked),
+            address: word(layout.address),
+        })
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<u64> {
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+fn pair(bytes: [u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(bytes);
+    [both & u128::from(u64::MAX), both >> 64].map(|half| u64::try_from(half).unwrap_or_default())
+}

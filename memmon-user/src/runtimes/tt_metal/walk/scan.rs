@@ -1,0 +1,197 @@
+//! Finding allocators where no event has named one: objects are known by their virtual tables.
+
+use std::collections::BTreeMap;
+
+use super::{Allocator, Scan, WalkError, Walker};
+use crate::target::maps::Region;
+
+/// How much is read at a time.
+const CHUNK: u64 = 1 << 20;
+/// How much is tried at a time where a chunk cannot be read as a whole.
+const PAGE: u64 = 4_096;
+/// Hits that are looked at; more is not a process but a trap.
+const MAX_HITS: usize = 16_384;
+/// Allocators of a device's active sub-devices that are looked at.
+const MAX_SUB_DEVICES: u32 = 64;
+
+#[derive(Default)]
+struct Hits {
+    meshes: Vec<u64>,
+    devices: Vec<u64>,
+    allocators: Vec<u64>,
+}
+
+impl Hits {
+    fn len(&self) -> usize {
+        self.meshes.len() + self.devices.len() + self.allocators.len()
+    }
+}
+
+impl Walker<'_> {
+    /// Every allocator that is found in the process.
+    ///
+    /// What is found is checked; what does not stand up to it (memory that was freed, a word that
+    /// looks like an object) is not an allocator, and not an error either.
+    pub fn scan(&self, maps: &[Region]) -> Result<Scan, WalkError> {
+        self.allocator_layout()?;
+        let (hits, mut complete) = self.hits(maps)?;
+        let mut found: BTreeMap<u64, Allocator> = BTreeMap::new();
+        let mut keep = |allocator: Option<Allocator>| {
+            if let Some(allocator) = allocator {
+                found.entry(allocator.address).or_insert(allocator);
+            }
+        };
+        // What belongs to a mesh first: its chips are all of the mesh's.
+        for mesh in &hits.meshes {
+            keep(self.checked(self.allocator_of_device(*mesh), &mut complete)?);
+            for allocator in self.sub_device_allocators(*mesh) {
+                keep(self.checked(self.allocator(allocator, *mesh).map(Some), &mut complete)?);
+            }
+        }
+        for device in &hits.devices {
+            keep(self.checked(self.allocator_of_device(*device), &mut complete)?);
+        }
+        // Those of sub-devices that are not active: their buffers say whose they are.
+        for allocator in &hits.allocators {
+            let of_buffers =
+                self.checked(self.allocator(*allocator, 0).map(Some), &mut complete)?;
+            keep(of_buffers.filter(|allocator| allocator.device != 0));
+        }
+        Ok(Scan {
+            allocators: found.into_values().collect(),
+            complete,
+        })
+    }
+
+    /// Nothing instead of what is not what it looked like; that time is up is noted.
+    fn checked(
+        &self,
+        found: Result<Option<Allocator>, WalkError>,
+        complete: &mut bool,
+    ) -> Result<Option<Allocator>, WalkError> {
+        match found {
+            Ok(found) => Ok(found),
+            Err(WalkError::NotThere { .. } | WalkError::Unreadable { .. }) => Ok(None),
+            Err(WalkError::TooMuch(_)) => {
+                *complete = false;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The allocators of the sub-devices that are active on a mesh.
+    fn sub_device_allocators(&self, mesh: u64) -> Vec<u64> {
+        let Some(way) = self
+            .devices()
+            .ok()
+            .and_then(|devices| devices.mesh_active.as_ref())
+        else {
+            return Vec::new();
+        };
+        let Some((last, way)) = way.split_last() else {
+            return Vec::new();
+        };
+        let read = || {
+            let vector = super::offset(self.follow(mesh, way)?, *last);
+            let begin = self.read_u64(vector)?;
+            let end = self.read_u64(super::offset(vector, 8))?;
+            let count = (end.wrapping_sub(begin) / 8).min(u64::from(MAX_SUB_DEVICES));
+            (0..count)
+                .map(|index| self.read_u64(begin.wrapping_add(index * 8)))
+                .collect::<Result<Vec<u64>, WalkError>>()
+        };
+        let mut allocators = read().unwrap_or_default();
+        allocators.retain(|allocator| *allocator != 0);
+        allocators
+    }
+
+    /// Addresses of words that are the address of a virtual table, and whether all was read.
+    fn hits(&self, maps: &[Region]) -> Result<(Hits, bool), WalkError> {
+        let tables = self.tables()?;
+        let place = |table: u64| self.base.wrapping_add(table);
+        let mesh = place(tables.mesh_device);
+        let device = place(tables.device);
+        let allocators: Vec<u64> = tables
+            .allocators
+            .iter()
+            .map(|table| place(*table))
+            .collect();
+        let all = || allocators.iter().copied().chain([mesh, device]);
+        let least = all().min().unwrap_or_default();
+        let span = all().max().unwrap_or_default().wrapping_sub(least);
+        let mut hits = Hits::default();
+        let mut complete = true;
+        let mut chunk = Vec::new();
+        for region in candidates(maps) {
+            let mut at = region.start;
+            while at < region.end {
+                let length = CHUNK.min(region.end - at);
+                match self.read_what_is_there(at, length, &mut chunk) {
+                    Ok(()) => {}
+                    Err(WalkError::TooMuch(_)) => return Ok((hits, false)),
+                    Err(error) => return Err(error),
+                }
+                let (words, _) = chunk.as_chunks::<8>();
+                for (index, word) in words.iter().enumerate() {
+                    let word = u64::from_le_bytes(*word);
+                    // Nearly every word fails this one test.
+                    if word.wrapping_sub(least) > span {
+                        continue;
+                    }
+                    let address = at + 8 * index as u64;
+                    if word == mesh {
+                        hits.meshes.push(address);
+                    } else if word == device {
+                        hits.devices.push(address);
+                    } else if allocators.contains(&word) {
+                        hits.allocators.push(address);
+                    }
+                    if hits.len() > MAX_HITS {
+                        complete = false;
+                        return Ok((hits, complete));
+                    }
+                }
+                at += length;
+            }
+        }
+        Ok((hits, complete))
+    }
+
+    /// Reads what can be read; the rest stays zero.
+    fn read_what_is_there(
+        &self,
+        at: u64,
+        length: u64,
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), WalkError> {
+        chunk.resize(usize::try_from(length).unwrap_or_default(), 0);
+        match self.read(at, chunk) {
+            Err(WalkError::Unreadable { .. }) => {}
+            result => return result,
+        }
+        chunk.fill(0);
+        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        for (index, piece) in chunk.chunks_mut(page).enumerate() {
+            let address = at + PAGE * index as u64;
+            match self.read(address, piece) {
+                Err(WalkError::Unreadable { .. }) => piece.fill(0),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Memory where objects are: writable and the process's own. The heap first, and large regions
+/// last: what is in them are tensors, not allocators.
+fn candidates(maps: &[Region]) -> Vec<&Region> {
+    let mut regions: Vec<&Region> = maps
+        .iter()
+        .filter(|region| region.readable && region.writable && region.is_anonymous())
+        // A word is at a multiple of 8, and so is every mapping.
+        .filter(|region| region.start < region.end && region.start.is_multiple_of(8))
+        .collect();
+    regions.sort_by_key(|region| (region.path != "[heap]", region.len()));
+    regions
+}

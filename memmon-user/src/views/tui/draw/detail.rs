@@ -1,0 +1,95 @@
+//! All that is known about the selected row, to the byte.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::super::app::App;
+use super::length;
+use super::pen::Pen;
+use crate::tables::snapshot::Usage;
+use crate::views::pools::{self, CIRCULAR_BUFFERS};
+use crate::views::text;
+use crate::views::units::{UNKNOWN, grouped};
+
+/// Empty where nothing is selected, or where there is no room for it.
+pub fn lines(app: &App, most: usize) -> Vec<String> {
+    let snapshot = app.snapshot();
+    let Some(row) = app.table.selected() else {
+        return Vec::new();
+    };
+    if most < 3 {
+        return Vec::new();
+    }
+    let dot = app.theme.signs.dot;
+    let process = &snapshot.processes[row.process];
+    let mut about = vec![format!("{} {}", process.pid, text::visible(&process.comm))];
+    about.push(format!(
+        "user {}",
+        pools::user(process.user.as_deref(), process.uid)
+    ));
+    if let Some(time) = &process.start_time {
+        about.push(format!(
+            "started {}",
+            text::visible(time.split('.').next().unwrap_or(time))
+        ));
+    }
+    about.push(format!("seen since {}", text::visible(&process.since)));
+    if let Some(cgroup) = &process.cgroup {
+        about.push(format!("cgroup {}", text::visible(cgroup)));
+    }
+    let mut lines = vec![
+        about.join(&format!(" {dot} ")),
+        text::visible(&text::shell_words(&process.command)),
+    ];
+    match (&process.usage, row.usage(snapshot)) {
+        (None, _) => {
+            lines.push("Its library is not understood: what it holds is not known.".into())
+        }
+        (Some(_), None) => lines.push("It holds nothing.".into()),
+        (Some(usage), Some(place)) => {
+            let here = |u: &&Usage| {
+                (&u.runtime, u.device, &u.device_uid)
+                    == (&place.runtime, place.device, &place.device_uid)
+            };
+            let mut here: Vec<&Usage> = usage.iter().filter(here).collect();
+            here.sort_by(|a, b| pools::order(&a.pool, &b.pool));
+            lines.extend(here.into_iter().map(pool));
+        }
+    }
+    lines.truncate(most - 1);
+    lines
+}
+
+fn pool(usage: &Usage) -> String {
+    let number = |n: Option<u64>| n.map_or_else(|| UNKNOWN.into(), grouped);
+    let charged = if usage.pool == CIRCULAR_BUFFERS && usage.charged_bytes.is_none() {
+        "registered, not charged".into()
+    } else {
+        format!(
+            "charged {} B, peak {} B",
+            number(usage.charged_bytes),
+            number(usage.peak_charged_bytes)
+        )
+    };
+    format!(
+        "{:<8} {charged}; requested {} B; {} live of {} allocated, {} freed, {} failed{}",
+        text::visible(&usage.pool),
+        number(usage.requested_bytes),
+        number(usage.live_allocations),
+        number(usage.allocations),
+        number(usage.frees),
+        number(usage.failed_allocations),
+        if usage.exact { "" } else { "; not exact (~)" },
+    )
+}
+
+pub fn draw(app: &App, lines: &[String], area: Rect, buffer: &mut Buffer) {
+    for (nth, line) in lines.iter().enumerate() {
+        let style = if nth == 0 {
+            app.theme.strong()
+        } else {
+            app.theme.plain()
+        };
+        Pen::new(buffer, area, length(nth), app.theme).put(line, style);
+    }
+}

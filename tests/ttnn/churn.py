@@ -1,0 +1,114 @@
+"""Allocates and frees without end, or against the clock.
+
+`--bench SECONDS` prints, once per line, {"bench": "...", "ns": per pair or operation, "count": how many}.
+"""
+
+import argparse
+import itertools
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+import lab
+
+
+def bench(mesh, seconds, operations):
+    memory = lab.config("DRAM")
+    shape = lab.ttnn.Shape([1, 1, 64, 64])
+    allocate = lab.plain(lab.ttnn.allocate_tensor_on_device)
+    bfloat16, tile = lab.ttnn.bfloat16, lab.ttnn.TILE_LAYOUT
+
+    def pair():
+        lab.free(allocate(shape, bfloat16, tile, mesh, memory))
+
+    def measure(name, action, batch):
+        for _ in range(batch):
+            action()
+        start = now = time.perf_counter_ns()
+        count = 0
+        while now - start < seconds * 1e9:
+            for _ in range(batch):
+                action()
+            count += batch
+            now = time.perf_counter_ns()
+        lab.say(bench=name, ns=round((now - start) / count, 1), count=count, pid=os.getpid())
+        lab.wait()
+
+    measure("allocate and free", pair, 1000)
+    if operations:
+        one = lab.megabytes(mesh, 1)
+        measure("ttnn.add", lambda: lab.ttnn.add(one, one), 200)
+
+
+def leash():
+    """Ends this process when its standard input ends."""
+    main_thread = threading.main_thread().ident
+
+    def follow():
+        while sys.stdin.readline():
+            pass
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    # An orderly end, so that nothing is left in /dev/shm.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def churn(mesh, args):
+    """Holds a base, and lets a window of tensors grow and shrink on top of it."""
+    base = [lab.megabytes(mesh, args.base)]
+    chance = random.Random(args.seed)
+    end = time.monotonic() + args.seconds if args.seconds else None
+    window = []
+    one = lab.tensor(mesh, (1, 1, 256, 256), lab.config("DRAM")) if args.operations else None
+    lab.step("up")
+    if args.leash:
+        leash()
+    for turn in itertools.count():
+        if end is not None and time.monotonic() > end:
+            break
+        if args.crash_after and turn * args.pause > args.crash_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(window) < args.window and chance.random() < 0.6:
+            pool = "L1" if chance.random() < 0.2 else "DRAM"
+            size = 1 if pool == "L1" else chance.randint(1, args.most)
+            window.append(lab.megabytes(mesh, size, pool))
+        elif window:
+            lab.ttnn.deallocate(window.pop(chance.randrange(len(window))))
+        if one is not None:
+            window_sum = lab.ttnn.add(one, one)
+            product = lab.ttnn.matmul(one, window_sum, core_grid=lab.ttnn.CoreGrid(x=4, y=4))
+            del window_sum, product
+        if args.oom and turn % 50 == 49:
+            del window[:]
+            lab.refused(lambda: lab.megabytes(mesh, 1024))
+        time.sleep(args.pause)
+    del base, window
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", type=float, metavar="SECONDS", help="measure each action for that long, and end")
+    parser.add_argument("--operations", action="store_true", help="with ttnn.add and ttnn.matmul")
+    parser.add_argument("--seconds", type=float, help="end after that long (default: never)")
+    parser.add_argument("--base", type=int, default=64, metavar="MIB", help="held all the time")
+    parser.add_argument("--window", type=int, default=12, help="tensors held at most on top")
+    parser.add_argument("--most", type=int, default=64, metavar="MIB", help="the largest of those")
+    parser.add_argument("--pause", type=float, default=0.1, metavar="SECONDS", help="between two turns")
+    parser.add_argument("--oom", action="store_true", help="fill the DRAM up from time to time, until it is refused")
+    parser.add_argument("--crash-after", type=float, metavar="SECONDS", help="kill -9 itself after about that long")
+    parser.add_argument("--leash", action="store_true", help="end when standard input ends")
+    parser.add_argument("--seed", type=int, default=1)
+    args = lab.arguments(parser)
+    mesh = lab.open_mesh(args.shape)
+    if args.bench:
+        bench(mesh, args.bench, args.operations)
+    else:
+        churn(mesh, args)
+    lab.close_mesh(mesh)
+
+
+main()

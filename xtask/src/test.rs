@@ -1,0 +1,119 @@
+//! `cargo xtask test`: every check there is, with what it needs installed first.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    bpf, build, lab, packages, paths,
+    shell::{cargo, is_root, run, step, succeeds, which},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// On five releases of ttnn instead of two, and the libraries of every release
+    #[arg(long)]
+    full: bool,
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    let repository = paths::repository()?;
+    let cache = paths::cache()?;
+    let root = is_root();
+    if !root && which("sudo").is_none() {
+        bail!(
+            "the end-to-end tests attach probes, which needs root, and there is no sudo here: run this as root"
+        );
+    }
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !succeeds(cargo(&repository).args([probe, "--version"])) {
+            bail!("`cargo {probe}` is missing: `rustup component add {component}`");
+        }
+    }
+
+    // One failure does not hide the others.
+    let mut failed = Vec::new();
+    let mut check = |name: &'static str, result: Result<()>| {
+        if let Err(error) = result {
+            eprintln!("error: {error:#}");
+            failed.push(name);
+        }
+    };
+    step("formatting");
+    check(
+        "formatting",
+        run(cargo(&repository).args(["fmt", "--all", "--check"])),
+    );
+    step("clippy");
+    check(
+        "clippy",
+        lint(&repository, &["--workspace", "--all-targets"]),
+    );
+    // The wire format: no member of the workspace, so it is asked for by itself.
+    check(
+        "clippy",
+        lint(
+            &repository,
+            &["--manifest-path", "memmon-ebpf/Cargo.toml", "--lib"],
+        ),
+    );
+    match bpf::check_if_possible() {
+        Ok(None) => {}
+        Ok(Some(reason)) => step(format!(
+            "NOT CHECKED, whether the BPF object is what its sources build to: {reason}"
+        )),
+        Err(error) => check("BPF object", Err(error)),
+    }
+
+    let versions: &[&str] = if args.full { &lab::FULL } else { &lab::USUAL };
+    let mut environments = Vec::new();
+    for version in versions {
+        environments.push((*version, lab::environment(&cache, version)?));
+    }
+    let pairs: Vec<_> = environments
+        .iter()
+        .map(|(version, environment)| (*version, environment))
+        .collect();
+    let mut libraries = lab::libraries_of(&cache, &pairs)?;
+    if args.full {
+        libraries = lab::all_libraries(&cache)?;
+    }
+    if packages::have_apt() && which("gcc").is_none() {
+        packages::install(&["gcc", "libc6-dev"])?;
+    }
+    let binary = build::release(&repository)?;
+
+    step(format!("tests, with ttnn {}", versions.join(" ")));
+    let mut test = cargo(&repository);
+    test.args([
+        "test",
+        "--workspace",
+        "--release",
+        "--ignore-rust-version",
+        "--no-fail-fast",
+    ])
+    .env("MEMMON_LAB", &cache)
+    .env("MEMMON_VERSIONS", versions.join(" "))
+    .env("MEMMON_LIBTT_DIR", &libraries)
+    .env("MEMMON_BIN", &binary);
+    if !root {
+        // Cargo builds as the user; the tests alone run as root.
+        test.env(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_BIN,HOME,PATH",
+        );
+    }
+    check("tests", run(&mut test));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn lint(repository: &Path, words: &[&str]) -> Result<()> {
+    let mut clippy = cargo(repository);
+    clippy
+        .args(["clippy", "--quiet", "--ignore-rust-version"])
+        .args(words);
+    run(clippy.args(["--", "-D", "warnings"]))
+}
