@@ -6,10 +6,13 @@ use std::{collections::BTreeSet, env, fs::File, path::Path};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
 
 use super::{
-    super::{Probe, SymbolPattern},
+    super::{Probe, SymbolPattern, report, resolvers},
     tt_metal,
 };
-use crate::elf::{self, Pattern};
+use crate::{
+    elf::{self, Pattern},
+    runtimes::tt_metal::layout,
+};
 
 /// Where the probe goes, and the symbols that led there.
 fn places(library: &elf::Library, probe: &Probe) -> (BTreeSet<u64>, BTreeSet<String>) {
@@ -152,6 +155,15 @@ fn every_release_has_the_symbols_and_registers_that_the_profile_names() {
                     probe.name
                 );
             }
+        }
+        // What the resolver finds in this very file is what the profile asks for.
+        let constants = layout::resolve(&library).unwrap().constants();
+        let compiled = profile.compile(0, &constants, 0);
+        compiled.unwrap_or_else(|errors| panic!("{}", report::errors(&errors)));
+        let release = path.parent().and_then(Path::file_name).unwrap();
+        for (sample, expected) in resolvers::find("tt-metal").unwrap().samples() {
+            assert!(expected.keys().eq(constants.keys()), "{constants:?}");
+            assert!(release != sample || constants == expected, "{constants:?}");
         }
         println!("{}: as the profile says", path.display());
     }
