@@ -11,6 +11,7 @@ use super::{
     error::{Errors, Problem, ProfileError},
     expression::{Expression, Node, OUTPUTS},
     lower::{Graph, Id, Lowering, Value},
+    registers::Registers,
     schema::{At, Formula, Library, Probe, Profile, SymbolPattern},
 };
 
@@ -86,13 +87,20 @@ impl Profile {
             .succeed
             .as_ref()
             .and_then(|formula| keep(lowering.condition("succeed", formula)));
-        let mut values = Vec::new();
+        let mut values: Vec<(u8, Id)> = Vec::new();
+        let [_, _, _, requested, ..] = &outputs;
+        let requested = requested.as_ref();
         for ((name, register), formula) in OUTPUTS.into_iter().zip(outputs.iter()) {
-            if let Some(formula) = formula
-                && let Some(id) = keep(lowering.field(name, formula))
-            {
-                values.push((register, id));
-            }
+            let Some(formula) = formula else {
+                continue;
+            };
+            let id = if register == reg::CHARGED && Some(formula) == requested {
+                // By default; its errors are those of `requested`.
+                values.last().map(|(_, requested)| *requested)
+            } else {
+                keep(lowering.field(name, formula))
+            };
+            values.extend(id.map(|id| (register, id)));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -282,6 +290,29 @@ impl<'a> Program<'a> {
         needed
     }
 
+    /// From which step on each register belongs to an output.
+    fn output_from(&self) -> [Option<usize>; REGISTERS] {
+        let mut output_from = [None; REGISTERS];
+        // What a failed call leaves in an output's register is taken for that output.
+        let whole = self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Succeed(_)));
+        for (at, step) in self.steps.iter().enumerate() {
+            let register = match step {
+                Step::Compute(id) => self.homes.get(id).copied(),
+                Step::Copy(to, _) => Some(*to),
+                _ => None,
+            };
+            if let Some(register) = register
+                && let Some(from) = output_from.get_mut(usize::from(register))
+            {
+                *from = Some(if whole { 0 } else { at });
+            }
+        }
+        output_from
+    }
+
     fn operands(&self, step: Step) -> Vec<Id> {
         match step {
             Step::Compute(id) => self.graph.get(id).operands().collect(),
@@ -296,7 +327,7 @@ impl<'a> Program<'a> {
                 last_use.insert(operand, at);
             }
         }
-        let mut registers = Registers::new(self);
+        let mut registers = Registers::new(self.output_from());
         let mut code = Vec::new();
         for (at, step) in self.steps.iter().enumerate() {
             match *step {
@@ -395,96 +426,5 @@ fn constant(dst: u8, number: u64, code: &mut Vec<Instr>) {
             code.push(instr(op::CONST, dst, 0, 0, low.cast_signed()));
             code.push(instr(op::CONST_HIGH, dst, 0, 0, high.cast_signed()));
         }
-    }
-}
-
-/// Which register holds what, while the steps are walked through.
-#[derive(Debug)]
-struct Registers {
-    /// Whose each register is, and the last step that needs it.
-    held: [Option<(Id, usize)>; REGISTERS],
-    places: HashMap<Id, u8>,
-    /// From which step on a register belongs to an output; up to there it may hold something else.
-    output_from: [Option<usize>; REGISTERS],
-}
-
-impl Registers {
-    fn new(program: &Program<'_>) -> Self {
-        let mut output_from = [None; REGISTERS];
-        // What a failed call leaves in an output's register is taken for that output.
-        let whole = program
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Succeed(_)));
-        for (at, step) in program.steps.iter().enumerate() {
-            let register = match step {
-                Step::Compute(id) => program.homes.get(id).copied(),
-                Step::Copy(to, _) => Some(*to),
-                _ => None,
-            };
-            if let Some(register) = register
-                && let Some(from) = output_from.get_mut(usize::from(register))
-            {
-                *from = Some(if whole { 0 } else { at });
-            }
-        }
-        Self {
-            held: [None; REGISTERS],
-            places: HashMap::new(),
-            output_from,
-        }
-    }
-
-    fn of(&self, id: Id) -> u8 {
-        self.places.get(&id).copied().unwrap_or_default()
-    }
-
-    /// Whether nothing after this step needs the value, and its register may be used further.
-    fn can_pass_on(&self, id: Id, at: usize, until: usize) -> bool {
-        let register = usize::from(self.of(id));
-        let held = self.held.get(register).copied().flatten();
-        let output_from = self.output_from.get(register).copied().flatten();
-        held.is_some_and(|(holder, last)| holder == id && last <= at)
-            && output_from.is_none_or(|from| until < from)
-    }
-
-    /// Frees what no step after this one needs.
-    fn release(&mut self, at: usize) {
-        for slot in &mut self.held {
-            if slot.is_some_and(|(_, until)| until <= at) {
-                *slot = None;
-            }
-        }
-    }
-
-    fn take(&mut self, id: Id, home: Option<u8>, until: usize) -> Result<u8, Problem> {
-        if let Some(home) = home {
-            self.hold(home, id, usize::MAX);
-            return Ok(home);
-        }
-        let outputs = usize::from(reg::OUTPUTS);
-        let free = (outputs..REGISTERS).chain(0..outputs).find(|register| {
-            let free = self.held.get(*register).is_some_and(Option::is_none);
-            let output_from = self.output_from.get(*register).copied().flatten();
-            free && output_from.is_none_or(|from| until < from)
-        });
-        let register = free
-            .and_then(|register| u8::try_from(register).ok())
-            .ok_or(Problem::TooManyRegisters)?;
-        self.hold(register, id, until);
-        Ok(register)
-    }
-
-    /// `to` takes over the register of `from`.
-    fn rename(&mut self, from: Id, to: Id, until: usize) {
-        let register = self.of(from);
-        self.hold(register, to, until);
-    }
-
-    fn hold(&mut self, register: u8, id: Id, until: usize) {
-        if let Some(slot) = self.held.get_mut(usize::from(register)) {
-            *slot = Some((id, until));
-        }
-        self.places.insert(id, register);
     }
 }

@@ -213,9 +213,6 @@ impl Graph {
     }
 
     fn select(&mut self, condition: Id, yes: Id, no: Id) -> Id {
-        if yes == no {
-            return yes;
-        }
         match self.get(condition) {
             Value::Constant(0) => no,
             Value::Constant(_) => yes,

@@ -13,11 +13,14 @@ mod expression;
 pub mod glob;
 mod lower;
 mod read;
+mod registers;
 pub mod report;
 mod resolvers;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod values;
 
 use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 

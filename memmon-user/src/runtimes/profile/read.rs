@@ -3,15 +3,13 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use memmon_ebpf::spec::Action;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::de::{DeTable, DeValue};
 
 use super::{
-    error::{Errors, Problem, ProfileError, Source, Suggestion},
+    error::{Errors, Problem, ProfileError, Source},
     expression::{self, Expression, Node, OUTPUTS},
     schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern},
+    values::{Reader, Table, Value, find, kind, span_of},
 };
 
 /// Reads a profile; its meaning is checked elsewhere.
@@ -36,32 +34,14 @@ pub fn read(source: Arc<Source>) -> Result<Profile, Vec<ProfileError>> {
     }
 }
 
-type Table<'a> = DeTable<'a>;
-type Value<'a> = Spanned<DeValue<'a>>;
-
-struct Reader {
-    source: Arc<Source>,
-    errors: Errors,
-    path: Vec<String>,
-}
-
 impl Reader {
-    fn error(&mut self, span: Range<usize>, problem: Problem) {
-        self.errors.add(&span, &self.path, problem);
-    }
-
-    /// Does `work` as part of `name`: its errors mention it.
-    fn within<T>(&mut self, name: impl Into<String>, work: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(name.into());
-        let result = work(self);
-        self.path.pop();
-        result
-    }
-
     fn profile(&mut self, table: &Table<'_>) -> Option<Profile> {
         // Of another schema nothing else can be judged.
         match find(table, "schema") {
-            None => self.error(0..0, Problem::Missing("schema")),
+            None => {
+                self.error(0..0, Problem::Missing("schema"));
+                return None;
+            }
             Some(value) => {
                 let found = self.within("schema", |reader| reader.integer(value))?;
                 if found != SCHEMA {
@@ -376,164 +356,6 @@ impl Reader {
             }
         })
     }
-
-    // The shapes a value may have.
-
-    fn refuse_unknown(&mut self, table: &Table<'_>, known: &[&str]) {
-        for (key, _) in table.iter() {
-            let name = key.get_ref().as_ref();
-            if !known.contains(&name) {
-                let problem = Problem::UnknownField {
-                    name: name.to_owned(),
-                    suggestion: Suggestion::among(name, known.iter().copied()),
-                };
-                self.error(key.span(), problem);
-            }
-        }
-    }
-
-    fn tables<T>(
-        &mut self,
-        table: &Table<'_>,
-        field: &'static str,
-        span: &Range<usize>,
-        mut each: impl FnMut(&mut Self, &Value<'_>, usize) -> Option<T>,
-    ) -> Vec<T> {
-        match find(table, field).map(|value| (value.get_ref(), value.span())) {
-            None => {
-                self.error(span.clone(), Problem::Missing(field));
-                Vec::new()
-            }
-            Some((DeValue::Array(values), _)) => values
-                .iter()
-                .enumerate()
-                .filter_map(|(number, value)| each(self, value, number))
-                .collect(),
-            Some((other, span)) => {
-                let (found, expected) = (kind(other), "a list of tables, as [[…]]");
-                self.within(field, |reader| {
-                    reader.error(span, Problem::Type { expected, found });
-                });
-                Vec::new()
-            }
-        }
-    }
-
-    fn table<'v, 'a>(&mut self, value: &'v Value<'a>) -> Option<&'v Table<'a>> {
-        if let DeValue::Table(table) = value.get_ref() {
-            return Some(table);
-        }
-        self.wrong(value, "a table")
-    }
-
-    fn wrong<T>(&mut self, value: &Value<'_>, expected: &'static str) -> Option<T> {
-        let found = kind(value.get_ref());
-        self.error(value.span(), Problem::Type { expected, found });
-        None
-    }
-
-    fn integer(&mut self, value: &Value<'_>) -> Option<i64> {
-        let DeValue::Integer(number) = value.get_ref() else {
-            return self.wrong(value, "a whole number");
-        };
-        match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Some(number),
-            Err(_) => {
-                let text = format!("{number} does not fit 64 bits");
-                self.error(value.span(), Problem::Meaning(text));
-                None
-            }
-        }
-    }
-
-    fn text(
-        &mut self,
-        table: &Table<'_>,
-        field: &'static str,
-        span: &Range<usize>,
-        required: bool,
-    ) -> Option<String> {
-        let Some(value) = find(table, field) else {
-            if required {
-                self.error(span.clone(), Problem::Missing(field));
-            }
-            return None;
-        };
-        self.within(field, |reader| match value.get_ref() {
-            DeValue::String(text) if required && text.trim().is_empty() => {
-                reader.error(value.span(), Problem::Meaning("is empty".into()));
-                None
-            }
-            DeValue::String(text) => Some(text.to_string()),
-            _ => reader.wrong(value, "a text in quotes"),
-        })
-    }
-
-    /// A text or a list of texts.
-    fn texts(&mut self, table: &Table<'_>, field: &str) -> Vec<(String, Range<usize>)> {
-        let Some(value) = find(table, field) else {
-            return Vec::new();
-        };
-        let expected = "a text in quotes, or a list of such";
-        self.within(field, |reader| match value.get_ref() {
-            DeValue::String(text) => vec![(text.to_string(), value.span())],
-            DeValue::Array(values) => values
-                .iter()
-                .filter_map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some((text.to_string(), value.span())),
-                    _ => reader.wrong(value, expected),
-                })
-                .collect(),
-            _ => reader.wrong(value, expected).unwrap_or_default(),
-        })
-    }
-
-    fn flag(&mut self, table: &Table<'_>, field: &str, default: bool) -> bool {
-        let Some(value) = find(table, field) else {
-            return default;
-        };
-        if let DeValue::Boolean(flag) = value.get_ref() {
-            return *flag;
-        }
-        self.within(field, |reader| reader.wrong(value, "true or false"))
-            .unwrap_or(default)
-    }
-
-    fn choice<T: Copy>(
-        &mut self,
-        table: &Table<'_>,
-        field: &'static str,
-        choices: &[(T, &'static str)],
-    ) -> Option<T> {
-        let value = find(table, field)?;
-        self.within(field, |reader| {
-            let DeValue::String(name) = value.get_ref() else {
-                return reader.wrong(value, "a text in quotes");
-            };
-            let found = choices.iter().find(|(_, known)| known == name);
-            if found.is_none() {
-                let known = choices.iter().map(|(_, known)| *known);
-                let problem = Problem::Unknown {
-                    what: "value",
-                    name: name.to_string(),
-                    suggestion: Suggestion::among(name, known),
-                };
-                reader.error(value.span(), problem);
-            }
-            found.map(|(choice, _)| *choice)
-        })
-    }
-}
-
-fn find<'v, 'a>(table: &'v Table<'a>, field: &str) -> Option<&'v Value<'a>> {
-    table
-        .iter()
-        .find(|(key, _)| key.get_ref().as_ref() == field)
-        .map(|(_, value)| value)
-}
-
-fn span_of(table: &Table<'_>, field: &str) -> Range<usize> {
-    find(table, field).map_or(0..0, Spanned::span)
 }
 
 /// A pool number: decimal, or hexadecimal after `0x`.
@@ -541,17 +363,5 @@ fn whole(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
-    }
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
     }
 }

@@ -1,13 +1,17 @@
 //! Profiles as a whole: what they compile to, and what is said of those that make no sense.
 
+mod agreement;
+mod errors;
+mod libraries;
+
 use std::{cell::RefCell, collections::BTreeMap, io, path::Path};
 
-use memmon_ebpf::spec::{Action, MAX_INSTRS, flag, op, reg};
+use memmon_ebpf::spec::{Action, MAX_INSTRS, flag};
 
 use super::{
     CompiledProbe, Profile, builtin, check_set,
     evaluate::{Hit, Outcome, evaluate},
-    explain, load, parse, report, resolvers,
+    explain, load, report, resolvers,
 };
 use crate::target::memory::Memory;
 
@@ -191,4 +195,74 @@ fn a_constant_the_resolver_lacks_is_an_error_at_compile_time() {
         text.contains("probe \"attempt\": let: alignment: unknown constant '$free_list_align'"),
         "{text}"
     );
+}
+
+fn c_api() -> Profile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/profiles/c-api.toml");
+    load(&path).unwrap_or_else(|errors| panic!("{}", report::errors(&errors)))
+}
+
+/// Runs the entry probe, then the return probe with what is then pending.
+fn call(probes: &[CompiledProbe], names: [&str; 2], hit: Hit, memory: &Bytes) -> Outcome {
+    let [begin, commit] = names.map(|name| &probe(probes, name).spec);
+    let Outcome::Event { outputs, .. } = evaluate(begin, &hit, memory) else {
+        panic!("no begin");
+    };
+    let hit = Hit {
+        arguments: [0xbad; 6],
+        returned: hit.returned,
+        pending: Some(outputs),
+        ..Hit::default()
+    };
+    evaluate(commit, &hit, memory)
+}
+
+#[test]
+fn a_c_api_reaches_its_arguments_from_the_return() {
+    let probes = compiled(&c_api(), &BTreeMap::new());
+    let mut memory = Bytes::default();
+    memory.put(0x100, 0xfeed_0000, 8).put(0x200, 512, 8);
+    let hit = Hit {
+        arguments: [0x100, 4096, 0, 0, 0, 0],
+        // An `int`: the upper half of the register is whatever it was.
+        returned: 0xffff_ffff_0000_0000,
+        ..Hit::default()
+    };
+    let names = ["alloc", "allocated"];
+    let Outcome::Event { outputs, mask } = call(&probes, names, hit, &memory) else {
+        panic!("no commit");
+    };
+    assert_eq!((outputs[0], outputs[6]), (0xfeed_0000, 0xfeed_0000));
+    // Requested and charged come from `begin`, where the one is the other's default.
+    assert_eq!(mask, 0b100_0001);
+    let Outcome::Event { outputs, mask } = evaluate(&probe(&probes, "alloc").spec, &hit, &memory)
+    else {
+        panic!("no begin");
+    };
+    assert_eq!((outputs[3], outputs[4], mask), (4096, 4096, 0b1_1001));
+
+    // A failed call left the pointer unset: it is not read.
+    let failed = Hit {
+        returned: 2,
+        arguments: [0x666, 4096, 0, 0, 0, 0],
+        ..hit
+    };
+    let outcome = call(&probes, names, failed, &memory);
+    let outputs = [0; 8];
+    assert_eq!(outcome, Outcome::Failed { outputs, mask: 0 });
+
+    let hit = Hit {
+        arguments: [0x100, 0x200, 500, 10, 0, 0],
+        ..hit
+    };
+    let names = ["alloc pitch", "allocated pitch"];
+    let Outcome::Event { outputs, mask } = call(&probes, names, hit, &memory) else {
+        panic!("no commit");
+    };
+    assert_eq!(outputs, [0xfeed_0000, 0, 0, 5120, 5120, 0, 0xfeed_0000, 0]);
+    assert_eq!(mask, 0b1101_1001);
+
+    let free = &probe(&probes, "free").spec;
+    let hit = Hit::default();
+    assert_eq!(evaluate(free, &hit, &memory), Outcome::None, "free(NULL)");
 }
