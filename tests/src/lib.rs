@@ -2,3 +2,4 @@
 
 mod elf_damage;
 pub mod fixture;
+pub mod memmon;

@@ -1,0 +1,158 @@
+//! The program under test: its binary, a daemon of one's own, and the numbers of a snapshot.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use memmon::tables::snapshot::{Process, Snapshot, Usage};
+
+/// The release binary, or the one that `MEMMON_BIN` names.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("MEMMON_BIN") {
+        return path.into();
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    target.join(profile).join("memmon-ebpf")
+}
+
+/// The program with these arguments, ready to run.
+pub fn command<I, S>(args: I) -> Command
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<std::ffi::OsStr>,
+{
+    let mut command = Command::new(binary());
+    command.args(args);
+    command
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> anyhow::Result<Output> {
+    command(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}; build it first", binary().display()))
+}
+
+/// One snapshot by these arguments, as JSON.
+pub fn query(args: &[&str]) -> anyhow::Result<Snapshot> {
+    let mut all = vec!["-q", "--format", "json"];
+    all.extend(args);
+    let output = run(&all)?;
+    if !output.status.success() {
+        bail!(
+            "memmon-ebpf {all:?}: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    serde_json::from_slice(&output.stdout).context("the snapshot is not of the schema")
+}
+
+/// A daemon with a socket of its own, which ends with this value.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    pub fn start(args: &[&str]) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let socket = directory.path().join("socket");
+        let mut child = command(["serve", "--socket"])
+            .arg(&socket)
+            .args(args)
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run {}; build it first", binary().display()))?;
+        let until = Instant::now() + Duration::from_secs(30);
+        while !socket.exists() {
+            if let Some(status) = child.try_wait()? {
+                bail!("the daemon ended: {status}");
+            }
+            if Instant::now() > until {
+                let _ = child.kill();
+                bail!("the daemon did not get ready");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Self { child, directory })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    /// What it knows now.
+    pub fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        self.snapshot_with(&[])
+    }
+
+    pub fn snapshot_with(&self, args: &[&str]) -> anyhow::Result<Snapshot> {
+        let socket = self.socket();
+        let mut all = vec!["--socket", socket.to_str().context("a plain path")?];
+        all.extend(args);
+        query(&all)
+    }
+
+    /// Snapshots until `wanted` finds what it looks for in one.
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        mut wanted: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let snapshot = self.snapshot()?;
+            if let Some(found) = wanted(&snapshot) {
+                return Ok(found);
+            }
+            if Instant::now() > until {
+                bail!("waited in vain for {what}: {snapshot:#?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It detaches and removes its socket.
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        let _ = self.child.wait();
+    }
+}
+
+/// The process of a snapshot.
+pub fn process(snapshot: &Snapshot, pid: u32) -> Option<&Process> {
+    snapshot.processes.iter().find(|process| process.pid == pid)
+}
+
+/// A usage row of it.
+pub fn usage<'a>(snapshot: &'a Snapshot, pid: u32, device: i64, pool: &str) -> Option<&'a Usage> {
+    process(snapshot, pid)?
+        .usage
+        .as_ref()?
+        .iter()
+        .find(|row| row.device == Some(device) && row.pool == pool)
+}
+
+/// Charged bytes; 0 where there is no such row in a process that is known, none where the number
+/// is not known.
+pub fn charged(snapshot: &Snapshot, pid: u32, device: i64, pool: &str) -> Option<u64> {
+    process(snapshot, pid)?.usage.as_ref()?;
+    usage(snapshot, pid, device, pool).map_or(Some(0), |row| row.charged_bytes)
+}
