@@ -1,6 +1,6 @@
 //! Symbols by name, in one pass over a table for any number of names.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ffi::CStr, sync::Arc};
 
 use object::{LittleEndian as LE, elf};
 
@@ -224,9 +224,6 @@ pub(super) fn string_at(table: &[u8], offset: u32, max: usize) -> &[u8] {
         .and_then(|offset| table.get(offset..))
         .unwrap_or_default();
     let window = rest.get(..max).unwrap_or(rest);
-    match window.iter().position(|byte| *byte == 0) {
-        Some(end) => window.get(..end).unwrap_or_default(),
-        // It ends nowhere: a truncated table, or one that is no table of strings.
-        None => &[],
-    }
+    // It may end nowhere: a truncated table, or one that is no table of strings.
+    CStr::from_bytes_until_nul(window).map_or(&[], CStr::to_bytes)
 }
