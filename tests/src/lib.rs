@@ -2,4 +2,5 @@
 
 mod elf_damage;
 pub mod fixture;
+pub mod lab;
 pub mod memmon;
