@@ -1,7 +1,4 @@
-"""Allocates and frees without end, or against the clock.
-
-`--bench SECONDS` prints, once per line, {"bench": "...", "ns": per pair or operation, "count": how many}.
-"""
+"""Allocates and frees without end."""
 
 import argparse
 import itertools
@@ -13,34 +10,6 @@ import threading
 import time
 
 import lab
-
-
-def bench(mesh, seconds, operations):
-    memory = lab.config("DRAM")
-    shape = lab.ttnn.Shape([1, 1, 64, 64])
-    allocate = lab.plain(lab.ttnn.allocate_tensor_on_device)
-    bfloat16, tile = lab.ttnn.bfloat16, lab.ttnn.TILE_LAYOUT
-
-    def pair():
-        lab.free(allocate(shape, bfloat16, tile, mesh, memory))
-
-    def measure(name, action, batch):
-        for _ in range(batch):
-            action()
-        start = now = time.perf_counter_ns()
-        count = 0
-        while now - start < seconds * 1e9:
-            for _ in range(batch):
-                action()
-            count += batch
-            now = time.perf_counter_ns()
-        lab.say(bench=name, ns=round((now - start) / count, 1), count=count, pid=os.getpid())
-        lab.wait()
-
-    measure("allocate and free", pair, 1000)
-    if operations:
-        one = lab.megabytes(mesh, 1)
-        measure("ttnn.add", lambda: lab.ttnn.add(one, one), 200)
 
 
 def leash():
@@ -98,7 +67,6 @@ def churn(mesh, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bench", type=float, metavar="SECONDS", help="measure each action for that long, and end")
     parser.add_argument("--operations", action="store_true", help="with ttnn.add and ttnn.matmul")
     parser.add_argument("--seconds", type=float, help="end after that long (default: never)")
     parser.add_argument("--base", type=int, default=64, metavar="MIB", help="held all the time")
@@ -111,10 +79,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     args = lab.arguments(parser)
     mesh = lab.open_mesh(args.shape)
-    if args.bench:
-        bench(mesh, args.bench, args.operations)
-    else:
-        churn(mesh, args)
+    churn(mesh, args)
     lab.close_mesh(mesh)
 
 

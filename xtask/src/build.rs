@@ -12,15 +12,30 @@ use crate::{
 /// Builds the release binary with the committed BPF object, and returns where it is.
 pub fn release(repository: &Path) -> Result<PathBuf> {
     step("building memmon-ebpf");
-    run(cargo(repository).args([
-        "build",
-        "--quiet",
-        "--release",
-        "--ignore-rust-version",
-        "-p",
-        "memmon-user",
-    ]))?;
-    let binary = paths::target(repository).join("release/memmon-ebpf");
+    build(repository, &[], "memmon-ebpf")
+}
+
+/// Builds an example of it, and returns where that is.
+pub fn example(repository: &Path, name: &str) -> Result<PathBuf> {
+    build(
+        repository,
+        &["--example", name],
+        &format!("examples/{name}"),
+    )
+}
+
+fn build(repository: &Path, words: &[&str], made: &str) -> Result<PathBuf> {
+    run(cargo(repository)
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--ignore-rust-version",
+            "-p",
+            "memmon-user",
+        ])
+        .args(words))?;
+    let binary = paths::target(repository).join("release").join(made);
     if !binary.is_file() {
         bail!("cargo built no {}", binary.display());
     }

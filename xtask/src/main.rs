@@ -1,8 +1,10 @@
 //! `cargo xtask VERB`: everything around the code that is not the code.
 
+mod bench;
 mod bpf;
 mod build;
 mod demo;
+mod fixture;
 mod lab;
 mod packages;
 mod paths;
@@ -34,6 +36,8 @@ enum Verb {
     Run(run::Args),
     /// Check everything: formatting, lints, the BPF object, unit and end-to-end tests
     Test(test::Args),
+    /// Measure what observing costs, and how long attaching and quitting take
+    Bench(bench::Args),
     /// Install real releases of ttnn that run without hardware
     Lab(lab::Args),
     /// Build the BPF programs into memmon-ebpf/object (which is committed: users need not do this)
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Run(args) => run::main(&args),
         Verb::Test(args) => test::main(&args),
+        Verb::Bench(args) => bench::main(&args),
         Verb::Lab(args) => lab::main(&args),
         Verb::Bpf(args) => bpf::main(&args),
     };

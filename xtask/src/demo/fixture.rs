@@ -2,27 +2,15 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Actor;
-use crate::{
-    packages, paths,
-    shell::{run, which},
-};
+use crate::fixture;
 
 const MIB: u64 = 1 << 20;
 
 pub fn actors(repository: &Path) -> Result<Vec<Actor>> {
-    if packages::have_apt() && (which("g++").is_none() || which("make").is_none()) {
-        packages::install(&["g++", "make"])?;
-    }
-    let built = paths::cache()?.join("fixture");
-    let mut make = Command::new("make");
-    make.arg("--silent")
-        .arg("-C")
-        .arg(repository.join("tests/fixture"))
-        .arg(format!("OUT={}", built.display()));
-    run(&mut make).context("cannot build the fixture: it needs make and g++ 12 or later")?;
+    let built = fixture::build(repository)?;
     let actor = |layout: &str, opening: &str, scenes: Vec<String>, returns| Actor {
         program: Command::new(built.join(layout).join("fixture")),
         opening: opening.to_owned(),

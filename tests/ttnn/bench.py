@@ -1,0 +1,40 @@
+"""Does what it is told so many times, and says how long each took.
+
+One line of standard input, `pair COUNT` (allocate and free a tensor) or `add COUNT` (`ttnn.add`), one line of output:
+{"ns": per pair or operation, "count": COUNT}. It ends when its input ends.
+"""
+
+import sys
+import time
+
+import lab
+
+
+def main():
+    mesh = lab.open_mesh(lab.arguments().shape)
+    memory = lab.config("DRAM")
+    shape = lab.ttnn.Shape([1, 1, 64, 64])
+    allocate = lab.plain(lab.ttnn.allocate_tensor_on_device)
+    bfloat16, tile = lab.ttnn.bfloat16, lab.ttnn.TILE_LAYOUT
+    one = lab.megabytes(mesh, 1)
+
+    def pair():
+        lab.free(allocate(shape, bfloat16, tile, mesh, memory))
+
+    def add():
+        lab.ttnn.add(one, one)
+
+    actions = {"pair": pair, "add": add}
+    lab.say(step="up")
+    for line in sys.stdin:
+        name, count = line.split()
+        action, count = actions[name], int(count)
+        start = time.perf_counter_ns()
+        for _ in range(count):
+            action()
+        lab.say(ns=(time.perf_counter_ns() - start) / count, count=count)
+    del one
+    lab.close_mesh(mesh)
+
+
+main()

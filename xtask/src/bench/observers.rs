@@ -1,0 +1,146 @@
+//! Who observes: nobody, empty probes, or memmon.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::scratch;
+use crate::shell::{capture, run, shown};
+
+#[derive(Debug)]
+pub struct Programs {
+    pub memmon: PathBuf,
+    pub bare: PathBuf,
+}
+
+impl Programs {
+    /// Fails where somebody observes that process: what is called "nobody" must be it.
+    pub fn nobody(&self, pid: u32) -> Result<()> {
+        capture(Command::new(&self.bare).args(["--free", &pid.to_string()]))
+            .context("what is to be measured unobserved is not")?;
+        Ok(())
+    }
+
+    /// Probes that do nothing, where memmon places its own.
+    pub fn bare(&self, pid: u32) -> Result<Observer> {
+        let mut program = Command::new(&self.bare);
+        program.arg(pid.to_string()).stdout(Stdio::piped());
+        let mut observer = Observer::start(program)?;
+        let output = observer
+            .child
+            .stdout
+            .take()
+            .context("its output is a pipe")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("the empty probes could not be placed");
+        }
+        Ok(observer)
+    }
+
+    /// `memmon-ebpf serve`, attached; and how long that took.
+    pub fn memmon(&self, words: &[&str]) -> Result<(Daemon, Duration)> {
+        let (folder, path) = scratch()?;
+        let socket = path.join("socket");
+        let mut program = Command::new(&self.memmon);
+        program.args(["serve", "--socket"]).arg(&socket).args(words);
+        let start = Instant::now();
+        let mut observer = Observer::start(program)?;
+        // It makes its socket when it is attached.
+        while !socket.exists() {
+            if let Some(status) = observer.child.try_wait()? {
+                bail!("memmon-ebpf ended ({status})");
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                bail!("memmon-ebpf is not ready after a minute");
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let took = start.elapsed();
+        Ok((
+            Daemon {
+                observer,
+                socket,
+                folder,
+            },
+            took,
+        ))
+    }
+}
+
+/// A process that observes until its input ends.
+#[derive(Debug)]
+pub struct Observer {
+    child: Child,
+}
+
+impl Observer {
+    fn start(mut program: Command) -> Result<Self> {
+        let child = program
+            .stdin(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run `{}`", shown(&program)))?;
+        Ok(Self { child })
+    }
+
+    pub fn end(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the empty probes ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Daemon {
+    observer: Observer,
+    socket: PathBuf,
+    #[expect(dead_code, reason = "removed when this goes")]
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    pub fn pid(&self) -> u32 {
+        self.observer.child.id()
+    }
+
+    /// One snapshot, as JSON.
+    pub fn snapshot(&self, memmon: &PathBuf) -> Result<serde_json::Value> {
+        let text = capture(
+            Command::new(memmon)
+                .args(["-q", "--format", "json", "--socket"])
+                .arg(&self.socket),
+        )?;
+        serde_json::from_str(&text).context("its snapshot is no JSON")
+    }
+
+    /// Asks it to end, and says how long that took.
+    pub fn end(mut self) -> Result<Duration> {
+        let pid = self.pid().to_string();
+        let start = Instant::now();
+        run(Command::new("kill").args(["-TERM", &pid]))?;
+        let status = self.observer.child.wait()?;
+        let took = start.elapsed();
+        if !status.success() {
+            bail!("memmon-ebpf ended with {status}");
+        }
+        Ok(took)
+    }
+}

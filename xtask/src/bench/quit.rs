@@ -1,0 +1,81 @@
+//! How long memmon takes until it is attached to several libraries, and to let go of them.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, bail};
+
+use super::{median, observers::Programs, scratch, subject::Subject};
+
+/// Processes, each with a library file of its own.
+fn troupe(fixture: &Path, folder: &Path, copies: u32) -> Result<Vec<Subject>> {
+    (0..copies)
+        .map(|number| {
+            let own = folder.join(number.to_string());
+            std::fs::create_dir(&own)?;
+            for name in ["fixture", "libtt_metal.so"] {
+                std::fs::copy(fixture.join(name), own.join(name))
+                    .with_context(|| format!("cannot copy {name} to {}", own.display()))?;
+            }
+            let mut subject =
+                Subject::start(format!("copy {number}"), Command::new(own.join("fixture")))?;
+            subject.ask("alloc a DRAM 1048576 2048")?;
+            Ok(subject)
+        })
+        .collect()
+}
+
+pub fn measure(programs: &Programs, fixture: &Path, copies: u32, rounds: u32) -> Result<()> {
+    let (_folder, path) = scratch()?;
+    let subjects = troupe(fixture, &path, copies)?;
+    println!();
+    println!(
+        "{:<44} {:>9} {:>9} {:>12} {:>12}",
+        "", "libraries", "probes", "attach, ms", "quit, ms"
+    );
+    // Without links for many probes, quitting takes so long that once must do.
+    for (name, words, rounds) in [
+        ("one link a library (Linux 6.6)", &[][..], rounds),
+        (
+            "one link a probe (as on Linux 5.15)",
+            &["--assume-kernel", "5.15"][..],
+            1,
+        ),
+    ] {
+        let mut attach = Vec::new();
+        let mut quit = Vec::new();
+        let mut counts = (0, 0);
+        for _ in 0..rounds {
+            let (daemon, took) = programs.memmon(words)?;
+            attach.push(milliseconds(took));
+            let snapshot = daemon.snapshot(&programs.memmon)?;
+            let libraries = snapshot["libraries"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            let probes = libraries.iter().filter_map(|row| row["probes"].as_u64());
+            counts = (libraries.len(), probes.sum());
+            if counts.0 < subjects.len() {
+                bail!(
+                    "memmon-ebpf found {} libraries of {}",
+                    counts.0,
+                    subjects.len()
+                );
+            }
+            quit.push(milliseconds(daemon.end()?));
+        }
+        println!(
+            "{name:<44} {:>9} {:>9} {:>12.0} {:>12.0}",
+            counts.0,
+            counts.1,
+            median(&attach),
+            median(&quit)
+        );
+    }
+    for subject in subjects {
+        subject.end()?;
+    }
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
