@@ -24,6 +24,8 @@ pub mod proc_flag {
     pub const STARTED: u32 = 2;
     /// What it held before is being read: frees leave a tombstone.
     pub const RECOVERING: u32 = 4;
+    /// An allocation could not be read at all: no number of the process is sure to be whole.
+    pub const INEXACT: u32 = 8;
 }
 
 /// `OWNERS`: who holds memory in a process.

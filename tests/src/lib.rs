@@ -1,5 +1,7 @@
 //! Support for the end-to-end tests.
 
+pub mod check;
 mod elf_damage;
 pub mod fixture;
+pub mod lab;
 pub mod memmon;

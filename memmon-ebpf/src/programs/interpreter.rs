@@ -1,9 +1,6 @@
 //! Runs a [`ProbeSpec`]: straight-line code over sixteen registers.
 
-use aya_ebpf::{
-    bindings::pt_regs,
-    helpers::bpf_probe_read_user,
-};
+use aya_ebpf::{bindings::pt_regs, helpers::bpf_probe_read_user};
 use memmon_ebpf::{
     ledger::PendingKey,
     spec::{MAX_INSTRS, ProbeSpec, REGISTERS, op, width},

@@ -40,7 +40,9 @@ pub fn apply(spec: &ProbeSpec, process: &Process, values: &mut Registers, succee
     if action == Action::Begin as u8 {
         begin(&event, values, spec.outputs);
     } else if action == Action::Commit as u8 {
-        if !take_pending(&event, values, spec.outputs) {
+        // A call that failed ended the program early: what it did not reach is the attempt's.
+        let set = if succeeded { spec.outputs } else { 0 };
+        if !take_pending(&event, values, set) {
             return;
         }
         if succeeded {
@@ -81,8 +83,23 @@ pub fn unreadable(spec: &ProbeSpec, process: &Process, values: &mut Registers) {
         space: spec.space,
         flags: spec.flags,
     };
-    if take_pending(&event, values, 0) && spec.action == Action::Commit as u8 {
+    let action = spec.action;
+    let allocates = action == Action::Begin as u8
+        || action == Action::Alloc as u8
+        || action == Action::Register as u8;
+    if allocates {
+        missed_somewhere(&event);
+    } else if take_pending(&event, values, 0) && action == Action::Commit as u8 {
         missed(&event, values);
+    }
+}
+
+/// An allocation of which not even the owner is known: none of the process's numbers is sure.
+#[inline(never)]
+fn missed_somewhere(event: &Event) {
+    if let Some(known) = PROCS.get_ptr_mut(&event.process.tgid) {
+        // SAFETY: a map value; the flag is only ever set, by whichever thread.
+        unsafe { (*known).flags |= proc_flag::INEXACT };
     }
 }
 

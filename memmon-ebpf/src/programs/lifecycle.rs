@@ -54,6 +54,7 @@ pub fn exec() {
     if let Some(process) = known(tgid, tid) {
         let _ = PROCS.remove(&tgid);
         emit::control(ControlKind::Exec, &process, |record| {
+            record.flags = process.flags;
             record.comm = bpf_get_current_comm().unwrap_or_default();
         });
     }
@@ -77,7 +78,9 @@ pub fn exit(ctx: &TracePointContext) {
     let at = setting(&EXIT_GROUP_DEAD_AT) as usize;
     if at == 0 {
         // The process may live on in its other threads: userspace looks.
-        emit::control(ControlKind::Exit, &process, |record| record.flags = MAYBE);
+        emit::control(ControlKind::Exit, &process, |record| {
+            record.flags = process.flags | MAYBE;
+        });
         return;
     }
     // SAFETY: userspace read the offset from the tracepoint's own description.
@@ -85,7 +88,9 @@ pub fn exit(ctx: &TracePointContext) {
     if group_dead != 0 {
         let _ = PROCS.remove(&tgid);
         let _ = SCOPE.remove(&tgid);
-        emit::control(ControlKind::Exit, &process, |_| {});
+        emit::control(ControlKind::Exit, &process, |record| {
+            record.flags = process.flags;
+        });
     }
 }
 

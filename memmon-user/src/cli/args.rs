@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, builder::TypedValueParser as _};
 
-use crate::{
-    observe::Options,
-    tables::Filter,
-    views::snapshot::Format,
-};
+use crate::{observe::Options, tables::Filter, views::snapshot::Format};
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
@@ -20,8 +16,10 @@ pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 /// restarted or configured in what is observed.
 #[derive(Debug, Parser)]
 #[command(name = "memmon-ebpf", version, args_conflicts_with_subcommands = false)]
-#[command(after_help = "Exit codes: 0 done; 1 could not do its work; 2 the command line makes no sense; \
-    3 not permitted; 4 nothing to observe; run: the command's own, 128+signal, 126 or 127")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 could not do its work; 2 the command line makes no sense; \
+    3 not permitted; 4 nothing to observe; run: the command's own, 128+signal, 126 or 127"
+)]
 pub struct Args {
     #[command(flatten)]
     pub common: Common,
@@ -96,7 +94,12 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Run {
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<std::ffi::OsString>,
 }
 

@@ -40,9 +40,8 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         if error.is_permission() {
-            let message = format!(
-                "{error}; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
-            );
+            let message =
+                format!("{error}; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
             return Self::with(NOT_PERMITTED, message);
         }
         Self::of(&error)

@@ -24,7 +24,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output and is no error.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            return ExitCode::from(if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            });
         }
     };
     match dispatch(args) {

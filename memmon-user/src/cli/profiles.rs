@@ -14,12 +14,17 @@ use crate::{
 pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
     let text = match &args.action {
         None => {
-            let known = profile::builtin().map_err(|errors| Failure::new(report::errors(&errors)))?;
+            let known =
+                profile::builtin().map_err(|errors| Failure::new(report::errors(&errors)))?;
             report::list(&known)
         }
         Some(ProfilesAction::Check { file, explain }) => {
-            let profile = profile::load(file)
-                .map_err(|errors| Failure::with(FAILED, format!("this profile is not sound:\n{}", report::errors(&errors))))?;
+            let profile = profile::load(file).map_err(|errors| {
+                Failure::with(
+                    FAILED,
+                    format!("this profile is not sound:\n{}", report::errors(&errors)),
+                )
+            })?;
             report::check(&profile, *explain)
         }
     };

@@ -28,7 +28,8 @@ pub async fn main(common: &Common, watch: &Watch) -> Result<ExitCode, Failure> {
     let options = snapshot::Options::default();
     let text = snapshot::render(&snapshot, watch.format.unwrap_or_default(), &options)
         .map_err(|error| Failure::of(&error))?;
-    let _ = output::write_whole(watch.output.as_deref(), &text).map_err(|error| Failure::of(&error))?;
+    let _ =
+        output::write_whole(watch.output.as_deref(), &text).map_err(|error| Failure::of(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,7 +43,9 @@ pub fn check_pids(common: &Common) -> Result<(), Failure> {
         if !identity::is_running(*pid) {
             return Err(Failure::with(
                 NOTHING,
-                format!("there is no process {pid}; see `memmon-ebpf -q` for those that hold memory"),
+                format!(
+                    "there is no process {pid}; see `memmon-ebpf -q` for those that hold memory"
+                ),
             ));
         }
     }
@@ -134,7 +137,9 @@ fn check_devices(common: &Common, snapshot: &Snapshot) -> Result<(), Failure> {
         if !known {
             return Err(Failure::with(
                 NOTHING,
-                format!("no process has a device {wanted} open; `memmon-ebpf -q` lists the devices in use"),
+                format!(
+                    "no process has a device {wanted} open; `memmon-ebpf -q` lists the devices in use"
+                ),
             ));
         }
     }

@@ -56,7 +56,10 @@ async fn wait_for_pids(common: &Common, mut snapshots: Snapshots) -> Result<(), 
                 break;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, snapshots.changed()).await.is_err() {
+            if tokio::time::timeout(left, snapshots.changed())
+                .await
+                .is_err()
+            {
                 return Err(query::no_runtime(*pid));
             }
         }

@@ -127,7 +127,10 @@ impl Libraries {
         let library = match elf::Library::open(file) {
             Ok(library) => library,
             Err(error) => {
-                return entry.fail(&runtimes.of(name, None), format!("its file cannot be read: {error}"));
+                return entry.fail(
+                    &runtimes.of(name, None),
+                    format!("its file cannot be read: {error}"),
+                );
             }
         };
         entry.build_id = library.build_id();
@@ -149,7 +152,9 @@ impl Libraries {
             }
             match kernel.attach(&path.to_string_lossy(), &outcome.points) {
                 Ok(attachment) => outcome.attachment = Some(attachment),
-                Err(error) => outcome.problem = Some(format!("its probes cannot be placed: {error}")),
+                Err(error) => {
+                    outcome.problem = Some(format!("its probes cannot be placed: {error}"))
+                }
             }
         }
     }
@@ -162,7 +167,10 @@ impl Libraries {
             known.alias_of.is_none()
                 && known.stamp == entry.stamp
                 && known.build_id == entry.build_id
-                && known.runtimes.iter().any(|outcome| outcome.attachment.is_some())
+                && known
+                    .runtimes
+                    .iter()
+                    .any(|outcome| outcome.attachment.is_some())
         })?;
         let memory = ProcessMemory::open(pid).ok()?;
         let point = self.entries[index]
@@ -194,7 +202,10 @@ impl Libraries {
                     path: entry.path.clone(),
                     build_id: entry.build_id.clone(),
                     layout: outcome.basis.map(str::to_owned),
-                    probes: outcome.attachment.as_ref().map_or(0, |_| outcome.points.len()),
+                    probes: outcome
+                        .attachment
+                        .as_ref()
+                        .map_or(0, |_| outcome.points.len()),
                     processes: entry.processes.len(),
                     problem: outcome.problem.clone(),
                 })
@@ -205,8 +216,11 @@ impl Libraries {
 
 impl Entry {
     fn fail(&mut self, runtimes: &[Known], problem: String) {
-        self.runtimes
-            .extend(runtimes.iter().map(|known| Outcome::failed(*known, problem.clone())));
+        self.runtimes.extend(
+            runtimes
+                .iter()
+                .map(|known| Outcome::failed(*known, problem.clone())),
+        );
     }
 }
 

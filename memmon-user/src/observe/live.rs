@@ -306,6 +306,11 @@ impl Observer {
         for (key, value) in self.kernel.owners() {
             self.tables.generation(owner_id(&key), value.ogen);
         }
+        for value in self.kernel.processes().values() {
+            if value.flags & proc_flag::INEXACT != 0 {
+                self.tables.inexact(value.proc);
+            }
+        }
         self.tables.rows(rows);
     }
 
@@ -333,7 +338,10 @@ impl Observer {
             counters.get(Counter::BadSpecs) + self.strange_records,
             "records or probes of another version were ignored",
         );
-        note(self.lost_notices, "times notices of new libraries were lost; all processes were scanned again");
+        note(
+            self.lost_notices,
+            "times notices of new libraries were lost; all processes were scanned again",
+        );
         Health {
             events: counters.get(Counter::Events),
             lost_events: counters.get(Counter::LostHistory) + counters.get(Counter::LostControl),
@@ -416,13 +424,16 @@ impl Observer {
         };
         let mut uses = Vec::new();
         for mapped in libraries {
-            let found =
-                self.libraries
-                    .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
+            let found = self
+                .libraries
+                .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
         let proc = value.proc;
-        let known = self.processes.get(&proc).map_or(0, |known| known.uses.len());
+        let known = self
+            .processes
+            .get(&proc)
+            .map_or(0, |known| known.uses.len());
         self.acquaint(proc, pid, None);
         self.tables.understood(proc, !uses.is_empty());
         if uses.len() <= known {
@@ -550,7 +561,10 @@ impl Observer {
                 owner.aux,
             );
             self.tables.placement(id, ogen, owner.placement.clone());
-            self.tables.baseline(row_key(proc, space, owner.owner, owner.pool, ogen), Baseline::default());
+            self.tables.baseline(
+                row_key(proc, space, owner.owner, owner.pool, ogen),
+                Baseline::default(),
+            );
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         for allocation in &found.allocations {
@@ -576,7 +590,13 @@ impl Observer {
             );
             if added {
                 let sum = sums
-                    .entry(row_key(proc, space, allocation.owner, allocation.pool, ogen))
+                    .entry(row_key(
+                        proc,
+                        space,
+                        allocation.owner,
+                        allocation.pool,
+                        ogen,
+                    ))
                     .or_default();
                 sum.requested += allocation.requested as i64;
                 sum.charged += allocation.charged as i64;
@@ -603,7 +623,8 @@ impl Observer {
 
     fn drain_control(&mut self) {
         let mut records: Vec<Control> = Vec::new();
-        self.strange_records += drain::take(&mut self.rings.control, |record| records.push(*record));
+        self.strange_records +=
+            drain::take(&mut self.rings.control, |record| records.push(*record));
         let mut ended = Vec::new();
         for record in &records {
             self.control(record, &mut ended);
@@ -640,6 +661,9 @@ impl Observer {
         } else if is(ControlKind::FreeAll) {
             self.tables.freed_all(owner, record.ogen);
         } else if is(ControlKind::Exit) {
+            if record.flags & proc_flag::INEXACT != 0 {
+                self.tables.inexact(proc);
+            }
             const MAYBE: u32 = 1 << 31;
             if record.flags & MAYBE == 0 || !identity::is_running(header.tgid) {
                 ended.push(proc);
@@ -754,7 +778,10 @@ impl Observer {
         if !gone.is_empty() {
             for proc in &gone {
                 if let Some(pid) = self.processes.get(proc).map(|watched| watched.pid)
-                    && self.kernel.process(pid).is_some_and(|value| value.proc == *proc)
+                    && self
+                        .kernel
+                        .process(pid)
+                        .is_some_and(|value| value.proc == *proc)
                 {
                     self.kernel.remove_process(pid);
                 }
@@ -807,7 +834,10 @@ pub(super) fn host_name() -> String {
 }
 
 fn text(comm: &[u8; 16]) -> String {
-    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    let end = comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(comm.len());
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }
 

@@ -39,7 +39,10 @@ impl Options {
             words.push("command".to_owned());
         }
         for (name, list) in [
-            ("pid", pids.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            (
+                "pid",
+                pids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ),
             ("device", devices.iter().map(ToString::to_string).collect()),
             ("runtime", runtimes.clone()),
         ] {

@@ -42,8 +42,11 @@ pub fn recover_own(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, 
         return Ok(found);
     };
     let maps_it_there = |pid: u32| {
-        maps::of_process(pid)
-            .is_ok_and(|regions| regions.iter().any(|region| region.start == base && region.inode != 0))
+        maps::of_process(pid).is_ok_and(|regions| {
+            regions
+                .iter()
+                .any(|region| region.start == base && region.inode != 0)
+        })
     };
     if !maps_it_there(parent) {
         return Ok(found);

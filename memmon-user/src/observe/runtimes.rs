@@ -86,7 +86,11 @@ impl Runtimes {
         let resolve: Option<Resolve> = match profile.resolver.as_deref() {
             None => None,
             Some("tt-metal") => Some(tt_metal::understand),
-            Some(other) => return Err(format!("its profile asks for the resolver `{other}`, which there is none of")),
+            Some(other) => {
+                return Err(format!(
+                    "its profile asks for the resolver `{other}`, which there is none of"
+                ));
+            }
         };
         match resolve {
             Some(resolve) => resolve(file),

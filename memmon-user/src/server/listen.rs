@@ -102,11 +102,17 @@ async fn client_task(stream: UnixStream, requests: mpsc::Sender<Request>) {
     let Ok(Some(Ok(message))) = timeout(PATIENCE, frames.next()).await else {
         return;
     };
-    frames.codec_mut().set_max_frame_length(super::LONGEST_ANSWER);
+    frames
+        .codec_mut()
+        .set_max_frame_length(super::LONGEST_ANSWER);
     let ask: Ask = match serde_json::from_slice(&message) {
         Ok(ask) => ask,
         Err(error) => {
-            let _ = send(&mut frames, &Answer::Error(format!("not understood: {error}"))).await;
+            let _ = send(
+                &mut frames,
+                &Answer::Error(format!("not understood: {error}")),
+            )
+            .await;
             return;
         }
     };

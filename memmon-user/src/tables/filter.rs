@@ -40,7 +40,9 @@ impl Filter {
                 && (self.devices.is_empty()
                     || failure.devices.iter().any(|id| self.takes_device(*id)))
         });
-        snapshot.processes.retain_mut(|process| self.narrow(process));
+        snapshot
+            .processes
+            .retain_mut(|process| self.narrow(process));
         snapshot.count_inexact_rows();
         snapshot
     }

@@ -90,6 +90,13 @@ impl Tables {
         }
     }
 
+    /// Something the process allocated could not be read at all.
+    pub fn inexact(&mut self, proc: Proc) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.inexact = true;
+        }
+    }
+
     pub fn process_since(&self, proc: Proc) -> Option<Since> {
         self.processes.get(&proc).map(|entry| entry.since)
     }
@@ -207,7 +214,11 @@ impl Tables {
                 .map(|entry| entry.facts.comm.clone())
                 .unwrap_or_default(),
             runtime: self.runtime_name(record.space),
-            devices: self.devices_of(&key).iter().map(|device| device.id).collect(),
+            devices: self
+                .devices_of(&key)
+                .iter()
+                .map(|device| device.id)
+                .collect(),
             pool: self.pool_name(record.space, record.pool),
             requested_bytes: record.requested,
             needed_bytes: self

@@ -16,6 +16,8 @@ pub struct ProcessEntry {
     /// None while it is not known; false where its library is not understood.
     pub understood: Option<bool>,
     pub exited_ns: Option<u64>,
+    /// An allocation of it could not be read at all.
+    pub inexact: bool,
 }
 
 impl Tables {
@@ -59,11 +61,14 @@ impl Tables {
             since,
             understood,
             exited_ns,
+            inexact,
         } = entry;
         let usage: Vec<Usage> = rows
             .into_iter()
             .filter(|(_, (_, amounts))| amounts.ever_held())
-            .map(|(key, (device, amounts))| self.usage_row(&key, &device, &amounts, *since))
+            .map(|(key, (device, amounts))| {
+                self.usage_row(&key, &device, &amounts, *since != Since::Attach && !inexact)
+            })
             .collect();
         if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {
             // It ended without ever having held anything.
@@ -93,12 +98,11 @@ impl Tables {
         key: &GroupKey,
         device: &DeviceFacts,
         amounts: &Amounts,
-        since: Since,
+        complete: bool,
     ) -> Usage {
         let charged = self.is_charged(key.space, key.pool);
         let peak = self.peaks.get(key).copied().unwrap_or_default();
         let known = |number: i64| u64::try_from(number).ok();
-        let complete = since != Since::Attach;
         Usage {
             runtime: self.runtime_name(key.space),
             device: device.id,

@@ -8,9 +8,7 @@ use super::{
     walk::{Allocator, Bank, Walker},
 };
 use crate::{
-    runtimes::resolver::{
-        FoundAllocation, FoundOwner, Model, OwnerHint, Recovered, Target,
-    },
+    runtimes::resolver::{FoundAllocation, FoundOwner, Model, OwnerHint, Recovered, Target},
     tables::facts::{DeviceFacts, Placement, PoolCapacity},
 };
 
