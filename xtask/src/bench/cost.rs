@@ -40,15 +40,24 @@ pub fn measure(
             inside: 0.0,
         })
         .collect();
+    let pid = subject.pid();
     for _ in 0..rounds {
-        programs.nobody(subject.pid())?;
-        turn(subject, &mut costs, 0)?;
-        let bare = programs.bare(subject.pid())?;
-        turn(subject, &mut costs, 1)?;
-        bare.end()?;
-        let (daemon, _) = programs.memmon(&[])?;
-        turn(subject, &mut costs, 2)?;
-        daemon.end()?;
+        let nobody = programs.alone(pid, || turn(subject, works))?;
+        let bare = programs.alone(pid, || {
+            let bare = programs.bare(pid)?;
+            let times = turn(subject, works)?;
+            bare.end().map(|()| times)
+        })?;
+        let memmon = programs.alone(pid, || {
+            let (daemon, _) = programs.memmon(&[])?;
+            let times = turn(subject, works)?;
+            daemon.end().map(|_| times)
+        })?;
+        for (observer, times) in [nobody, bare, memmon].into_iter().enumerate() {
+            for (cost, ns) in costs.iter_mut().zip(times) {
+                cost.turns[observer].push(ns);
+            }
+        }
     }
     let (daemon, _) = programs.memmon(&[])?;
     let counting = Counting::start()?;
@@ -65,13 +74,15 @@ pub fn measure(
     Ok(costs)
 }
 
-fn turn(subject: &mut Subject, costs: &mut [Cost], observer: usize) -> Result<()> {
-    for cost in costs {
-        subject.work(&cost.work, cost.work.count / 10)?;
-        let ns = subject.work(&cost.work, cost.work.count)?;
-        cost.turns[observer].push(ns);
-    }
-    Ok(())
+/// Nanoseconds of each work, after a warm-up.
+fn turn(subject: &mut Subject, works: &[Work]) -> Result<Vec<f64>> {
+    works
+        .iter()
+        .map(|work| {
+            subject.work(work, work.count / 10)?;
+            subject.work(work, work.count)
+        })
+        .collect()
 }
 
 pub fn print(costs: &[Cost], raw: bool) {

@@ -19,11 +19,36 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Fails where somebody observes that process: what is called "nobody" must be it.
-    pub fn nobody(&self, pid: u32) -> Result<()> {
-        capture(Command::new(&self.bare).args(["--free", &pid.to_string()]))
-            .context("what is to be measured unobserved is not")?;
+    /// Whether nobody observes that process; if not, who says so.
+    fn free(&self, pid: u32) -> Result<()> {
+        capture(
+            Command::new(&self.bare)
+                .args(["--free", &pid.to_string()])
+                .env("RUST_BACKTRACE", "0"),
+        )?;
         Ok(())
+    }
+
+    /// Does `turn` while nobody else observes that process, and again where somebody came in between.
+    pub fn alone<T>(&self, pid: u32, mut turn: impl FnMut() -> Result<T>) -> Result<T> {
+        const PATIENCE: Duration = Duration::from_secs(120);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let done = match self.free(pid) {
+                Ok(()) => {
+                    let done = turn()?;
+                    self.free(pid).map(|()| done)
+                }
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(done) => return Ok(done),
+                Err(error) if Instant::now() > until => {
+                    return Err(error.context("somebody else observes, and goes on to"));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// Probes that do nothing, where memmon places its own.
