@@ -1,5 +1,6 @@
 //! The real runtime, real probes: at every step, memmon's bytes are those of the runtime's own
 //! allocator.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Output, Stdio};
 

@@ -161,7 +161,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn power_of_two(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
-        Ok(number) if number.is_power_of_two() && number >= 4096 && number <= 1 << 30 => Ok(number),
+        Ok(number) if number.is_power_of_two() && (4096..=1 << 30).contains(&number) => Ok(number),
         _ => Err("a power of two from 4096 to 1073741824 is needed".to_owned()),
     }
 }

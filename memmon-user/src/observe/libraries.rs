@@ -59,14 +59,14 @@ impl Libraries {
     pub fn meet(
         &mut self,
         runtimes: &Runtimes,
-        mut kernel: Option<&mut Kernel>,
+        kernel: Option<&mut Kernel>,
         pid: u32,
         mapped: &Mapped,
     ) -> Vec<Use> {
         let index = match self.by_file.get(&mapped.file) {
             Some(index) => *index,
             None => {
-                let index = self.add(runtimes, kernel.as_deref_mut(), pid, mapped);
+                let index = self.add(runtimes, kernel, pid, mapped);
                 self.by_file.insert(mapped.file, index);
                 index
             }

@@ -2,13 +2,19 @@
 //! snapshots.
 
 pub mod clock;
+mod discovery;
+mod endings;
+mod events;
+mod identities;
 mod libraries;
-mod live;
+mod observation;
+mod observer;
 mod query;
-mod recover;
+mod recovery;
 mod runtimes;
+mod walk;
 
-pub use live::{Observation, Observer, Request, StartError};
+pub use observation::{Observation, Request, StartError};
 pub use query::query;
 pub use runtimes::Runtimes;
 

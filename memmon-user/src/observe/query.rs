@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use memmon_ebpf::ledger::RowKey;
 
-use super::{Options, Runtimes, clock, libraries::Libraries, live, recover};
+use super::{
+    Options, Runtimes, clock, identities::process_facts, libraries::Libraries, observer::host_name,
+    walk,
+};
 use crate::{
     discover::scan,
     tables::{
@@ -22,7 +25,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         started_at: clock::now(),
         scope: options.scope(),
     };
-    let mut tables = Tables::new(live::host_name(), observer, runtimes.facts());
+    let mut tables = Tables::new(host_name(), observer, runtimes.facts());
     let mut libraries = Libraries::default();
     let found = scan::processes(|name| runtimes.wants(name));
     for (index, (pid, mapped)) in found.iter().enumerate() {
@@ -33,7 +36,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         let Ok(identity) = Identity::read(*pid) else {
             continue;
         };
-        tables.process(proc, live::process_facts(&identity));
+        tables.process(proc, process_facts(&identity));
         let mut complete = true;
         let mut understood = false;
         for library in mapped {
@@ -43,7 +46,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
                     complete = false;
                     continue;
                 };
-                match recover::recover_own(model.as_ref(), *pid, library.base) {
+                match walk::recover_own(model.as_ref(), *pid, library.base) {
                     Ok(found) => take_in(&mut tables, proc, using.space, &found),
                     Err(_) => complete = false,
                 }

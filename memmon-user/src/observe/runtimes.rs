@@ -1,6 +1,6 @@
 //! The runtimes that are looked for: profiles, each with its number (its *space*).
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use crate::{
     elf,
@@ -16,6 +16,12 @@ use crate::{
 pub struct Runtimes {
     profiles: Vec<Profile>,
 }
+
+/// How a layout is known where nothing was decoded: the profile's own numbers, for every library
+/// that it names.
+const TABLE: &str = "table";
+/// The user's numbers, in place of what a resolver finds.
+const OVERRIDE: &str = "override";
 
 /// A runtime and one of its libraries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +98,21 @@ impl Runtimes {
                 ));
             }
         };
+        let own = profile
+            .libraries
+            .get(known.library)
+            .is_some_and(|library| !library.constants.is_empty());
         match resolve {
-            Some(resolve) => resolve(file),
-            None => Ok(Understood {
-                basis: "table",
-                constants: BTreeMap::new(),
-                model: None,
-            }),
+            Some(resolve) => match resolve(file) {
+                // The user's numbers come before the resolver's.
+                Ok(understood) if own => Ok(Understood {
+                    basis: OVERRIDE,
+                    ..understood
+                }),
+                Err(_) if own => Ok(Understood::without_model(OVERRIDE)),
+                result => result,
+            },
+            None => Ok(Understood::without_model(TABLE)),
         }
     }
 

@@ -19,6 +19,17 @@ pub struct Understood {
     pub model: Option<Arc<dyn Model>>,
 }
 
+impl Understood {
+    /// Events can be counted; nothing can be read from a process.
+    pub fn without_model(basis: &'static str) -> Self {
+        Self {
+            basis,
+            constants: BTreeMap::new(),
+            model: None,
+        }
+    }
+}
+
 impl fmt::Debug for Understood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

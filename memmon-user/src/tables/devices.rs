@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use memmon_ebpf::ledger::RowKey;
+
 use super::{
-    DeviceKey, Tables,
+    DeviceKey, Placed, Tables,
     facts::{DeviceFacts, OwnerId, PoolCapacity},
     snapshot::{Device, Pool},
 };
@@ -12,6 +14,7 @@ use super::{
 struct Sum {
     charged: Option<i64>,
     capacity: Option<PoolCapacity>,
+    rank: (bool, u64),
 }
 
 impl Sum {
@@ -32,9 +35,12 @@ impl Tables {
             if !self.is_running(owner.proc) {
                 continue;
             }
-            let Some((_, placement)) = generations.last_key_value() else {
+            let Some((_, Placed { placement, order })) = generations.last_key_value() else {
                 continue;
             };
+            // Of several allocators of one chip (a mesh's, its submeshes', the chip's own), the
+            // one that is in use.
+            let rank = (self.holds(owner), *order);
             for device in &placement.devices {
                 let (_, pools) = devices
                     .entry((owner.space, DeviceKey::of(device)))
@@ -42,12 +48,9 @@ impl Tables {
                 for (pool, capacity) in &placement.pools {
                     let sum = pools.entry(*pool).or_default();
                     sum.charged.get_or_insert(0);
-                    // Several allocators of one chip: the widest view of it.
-                    if sum
-                        .capacity
-                        .is_none_or(|known| known.bytes < capacity.bytes)
-                    {
+                    if sum.capacity.is_none() || sum.rank < rank {
                         sum.capacity = Some(*capacity);
+                        sum.rank = rank;
                     }
                 }
             }
@@ -72,6 +75,21 @@ impl Tables {
             .into_iter()
             .map(|((space, key), (device, pools))| self.device_row(space, &key, device, pools))
             .collect()
+    }
+
+    /// Whether the allocator that this owner belongs to holds anything. Its pools are placed
+    /// together, so any row of the owner will do.
+    fn holds(&self, owner: &OwnerId) -> bool {
+        let first = RowKey {
+            proc: owner.proc,
+            owner: owner.owner,
+            ..RowKey::default()
+        };
+        self.rows
+            .range(first..)
+            .take_while(|(key, _)| key.proc == owner.proc && key.owner == owner.owner)
+            .filter(|(key, _)| key.space == owner.space)
+            .any(|(key, row)| self.amounts(key, row).live > 0)
     }
 
     fn is_running(&self, proc: u64) -> bool {

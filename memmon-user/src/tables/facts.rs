@@ -81,6 +81,16 @@ pub struct Placement {
     pub pools: BTreeMap<u32, PoolCapacity>,
 }
 
+impl Placement {
+    /// Without what is only true at the moment it was read.
+    pub fn lasting(mut self) -> Self {
+        for capacity in self.pools.values_mut() {
+            capacity.largest_free_per_bank = None;
+        }
+        self
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceFacts {
     pub id: Option<i64>,

@@ -38,7 +38,8 @@ pub struct Tables {
     runtimes: Vec<RuntimeFacts>,
     processes: BTreeMap<Proc, ProcessEntry>,
     /// By owner, then by the generation from which it holds.
-    placements: HashMap<OwnerId, BTreeMap<u32, Placement>>,
+    placements: HashMap<OwnerId, BTreeMap<u32, Placed>>,
+    placed: u64,
     /// The current generation of owners that had more than one.
     generations: HashMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
@@ -48,6 +49,13 @@ pub struct Tables {
     libraries: Vec<Library>,
     failures: VecDeque<Failure>,
     health: Health,
+}
+
+/// A placement, and when it was told: the latest allocator of a chip knows its pools best.
+#[derive(Clone, Debug, Default)]
+struct Placed {
+    placement: Placement,
+    order: u64,
 }
 
 /// A device that rows are summed by: its unique id where there is one, else the runtime's id.
@@ -144,6 +152,11 @@ impl Tables {
 
     /// Where an owner's memory lies, from a generation on.
     pub fn placement(&mut self, owner: OwnerId, ogen: u32, placement: Placement) {
+        self.placed += 1;
+        let placement = Placed {
+            placement,
+            order: self.placed,
+        };
         self.placements
             .entry(owner)
             .or_default()

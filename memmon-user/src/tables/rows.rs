@@ -109,7 +109,8 @@ impl Tables {
     }
 
     pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
-        let (_, placement) = self.placements.get(owner)?.range(..=ogen).next_back()?;
+        let (_, placed) = self.placements.get(owner)?.range(..=ogen).next_back()?;
+        let placement = &placed.placement;
         (!placement.devices.is_empty()).then_some(placement)
     }
 

@@ -1,0 +1,176 @@
+//! Processes that map a runtime's library: those there are, and those to come.
+
+use memmon_ebpf::ledger::{ProcValue, proc_flag};
+
+use super::{
+    Options, clock,
+    identities::{process_facts, text},
+    observer::{Observer, Watched},
+};
+use crate::{
+    discover::{
+        scan::{self, Mapped},
+        watch::Notice,
+    },
+    tables::facts::{Proc, ProcessFacts, Since},
+    target::{identity, maps},
+};
+
+impl Observer {
+    pub(super) fn scan(&mut self) {
+        let found = scan::processes(|name| self.runtimes.wants(name));
+        // All of them before the first probe is placed: it is hit in every one.
+        for (pid, _) in &found {
+            if self.in_scope(*pid) {
+                self.number(*pid);
+            }
+        }
+        for (pid, libraries) in found {
+            self.examine(pid, &libraries);
+        }
+    }
+
+    pub(super) fn drain_mappings(&mut self) {
+        let mut lost = false;
+        let mut pids = Vec::new();
+        for notice in self.watch.take() {
+            match notice {
+                Notice::Mapped { pid, file_name } => {
+                    if self.runtimes.wants(&file_name) && !pids.contains(&pid) {
+                        pids.push(pid);
+                    }
+                }
+                Notice::Lost => lost = true,
+            }
+        }
+        for pid in pids {
+            self.look_at(pid);
+        }
+        if lost {
+            self.lost_notices += 1;
+            self.scan();
+        }
+    }
+
+    pub(super) fn look_at(&mut self, pid: u32) {
+        let Ok(regions) = maps::of_process(pid) else {
+            return;
+        };
+        let libraries = scan::libraries(&regions, |name| self.runtimes.wants(name));
+        if !libraries.is_empty() {
+            self.examine(pid, &libraries);
+        }
+    }
+
+    pub(super) fn in_scope(&self, pid: u32) -> bool {
+        if pid == std::process::id() {
+            return false;
+        }
+        let Options {
+            filter,
+            descendants_only,
+            ..
+        } = &self.options;
+        if *descendants_only {
+            self.kernel.is_in_scope(pid)
+        } else {
+            filter.takes_pid(pid)
+        }
+    }
+
+    /// A process maps runtime libraries: attaches where they are new, and finds out what it holds.
+    pub(super) fn examine(&mut self, pid: u32, libraries: &[Mapped]) {
+        if !self.in_scope(pid) {
+            return;
+        }
+        let Some(value) = self.number(pid) else {
+            return;
+        };
+        let mut uses = Vec::new();
+        for mapped in libraries {
+            let found = self
+                .libraries
+                .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
+            uses.extend(found.into_iter().map(|found| (found, mapped.base)));
+        }
+        let proc = value.proc;
+        let known = self
+            .processes
+            .get(&proc)
+            .map_or(0, |known| known.uses.len());
+        self.acquaint(proc, pid, None);
+        self.tables.understood(proc, !uses.is_empty());
+        if uses.len() <= known {
+            return;
+        }
+        let recovered = if value.flags & proc_flag::FORKED == 0 {
+            self.recover(pid, value, &uses)
+        } else {
+            Ok(true)
+        };
+        self.set_flag(pid, proc, proc_flag::RECOVERING, false);
+        if let Some(watched) = self.processes.get_mut(&proc) {
+            watched.uses = uses;
+            watched.fresh = recovered == Ok(true);
+        }
+        if recovered == Ok(false) {
+            self.tables.since(proc, Since::Recovered);
+        }
+    }
+
+    /// The ledger's number of a process, given now where it has none: frees in it leave a trace
+    /// until what it holds has been read.
+    pub(super) fn number(&mut self, pid: u32) -> Option<ProcValue> {
+        if let Some(value) = self.kernel.process(pid) {
+            return Some(value);
+        }
+        self.next_proc += 1;
+        self.kernel.add_process(
+            pid,
+            ProcValue {
+                proc: self.next_proc,
+                first_seen_ns: clock::boot_ns(),
+                flags: proc_flag::RECOVERING,
+                reserved: 0,
+            },
+        )
+    }
+
+    pub(super) fn acquaint(&mut self, proc: Proc, pid: u32, comm: Option<&[u8; 16]>) {
+        if self.processes.contains_key(&proc) {
+            // It may have another name by now.
+            return;
+        }
+        let facts = match identity::Identity::read(pid) {
+            Ok(identity) => process_facts(&identity),
+            Err(_) => ProcessFacts {
+                pid,
+                comm: comm.map(text).unwrap_or_default(),
+                ..ProcessFacts::default()
+            },
+        };
+        self.processes.insert(
+            proc,
+            Watched {
+                pid,
+                start_ticks: identity::start_ticks(pid),
+                uses: Vec::new(),
+                fresh: false,
+            },
+        );
+        self.tables.process(proc, facts);
+    }
+
+    pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
+        if let Some(mut value) = self.kernel.process(pid)
+            && value.proc == proc
+        {
+            value.flags = if on {
+                value.flags | flag
+            } else {
+                value.flags & !flag
+            };
+            self.kernel.set_process(pid, value);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Processes that end, and whatever no event told.
+
+use memmon_ebpf::ledger::{Counter, LiveKey};
+
+use super::{clock, observer::Observer};
+use crate::{tables::facts::Proc, target::identity};
+
+/// Entries of dead processes in the live map from which it is swept at once.
+const STALE_LIVE: u64 = 50_000;
+
+impl Observer {
+    /// Processes that are gone: their last totals are read, then the kernel forgets them.
+    pub(super) fn finish(&mut self, ended: &[Proc]) {
+        self.read_rows();
+        let now = clock::boot_ns();
+        for (key, value) in self.kernel.rows() {
+            if ended.contains(&key.proc) {
+                self.stale_live += value.live.unsigned_abs();
+                self.kernel.remove_row(&key);
+            }
+        }
+        for (key, _) in self.kernel.owners() {
+            if ended.contains(&key.proc) {
+                self.kernel.remove_owner(&key);
+            }
+        }
+        for proc in ended {
+            self.tables.exited(*proc, now);
+            if let Some(watched) = self.processes.remove(proc) {
+                self.libraries.process_gone(watched.pid);
+            }
+        }
+        if self.stale_live > STALE_LIVE {
+            self.sweep_live();
+        }
+    }
+
+    pub(super) fn sweep_live(&mut self) {
+        let stale: Vec<LiveKey> = self
+            .kernel
+            .live()
+            .filter(|(key, _)| !self.processes.contains_key(&key.proc))
+            .map(|(key, _)| key)
+            .collect();
+        for key in stale {
+            self.kernel.remove_live(&key);
+        }
+        self.stale_live = 0;
+    }
+
+    /// Whatever no event told.
+    pub(super) fn sweep(&mut self) {
+        let lost = self.kernel.counters().get(Counter::LostControl);
+        if lost > self.last_lost_control {
+            self.last_lost_control = lost;
+            let known = self.kernel.processes();
+            for (pid, value) in known {
+                self.acquaint(value.proc, pid, None);
+            }
+            self.scan();
+        }
+        let gone: Vec<Proc> = self
+            .processes
+            .iter()
+            .filter(|(_, watched)| {
+                !identity::is_running(watched.pid)
+                    || identity::start_ticks(watched.pid) != watched.start_ticks
+            })
+            .map(|(proc, _)| *proc)
+            .collect();
+        if !gone.is_empty() {
+            for proc in &gone {
+                if let Some(pid) = self.processes.get(proc).map(|watched| watched.pid)
+                    && self
+                        .kernel
+                        .process(pid)
+                        .is_some_and(|value| value.proc == *proc)
+                {
+                    self.kernel.remove_process(pid);
+                }
+            }
+            self.finish(&gone);
+        }
+        self.tables.expire(clock::boot_ns());
+        if self.stale_live > 0 {
+            self.sweep_live();
+        }
+    }
+}

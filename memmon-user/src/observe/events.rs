@@ -1,0 +1,111 @@
+//! What the kernel reports, taken into the tables.
+
+use memmon_ebpf::{
+    ledger::proc_flag,
+    record::{Control, ControlKind, History, HistoryKind},
+};
+
+use super::{clock, observer::Observer, walk};
+use crate::{
+    drain,
+    runtimes::resolver::OwnerHint,
+    tables::facts::{OwnerId, Proc, Since},
+    target::identity,
+};
+
+impl Observer {
+    pub(super) fn drain_control(&mut self) {
+        let mut records: Vec<Control> = Vec::new();
+        self.strange_records +=
+            drain::take(&mut self.rings.control, |record| records.push(*record));
+        let mut ended = Vec::new();
+        for record in &records {
+            self.control(record, &mut ended);
+        }
+        if !ended.is_empty() {
+            self.finish(&ended);
+        }
+    }
+
+    pub(super) fn control(&mut self, record: &Control, ended: &mut Vec<Proc>) {
+        let header = &record.header;
+        let proc = header.proc;
+        let owner = OwnerId {
+            proc,
+            space: record.space,
+            owner: record.owner,
+        };
+        let is = |kind: ControlKind| header.kind == kind as u32;
+        if is(ControlKind::ProcSeen) {
+            self.acquaint(proc, header.tgid, Some(&record.comm));
+            if record.flags & proc_flag::FORKED != 0
+                && let Some(watched) = self.processes.get_mut(&proc)
+            {
+                watched.fresh = true;
+            }
+            self.look_at(header.tgid);
+        } else if is(ControlKind::OwnerOpen) {
+            self.tables.owner_opened(owner, record.ogen);
+            if self.processes.get(&proc).is_some_and(|known| known.fresh) {
+                self.tables.since(proc, Since::Start);
+            }
+        } else if is(ControlKind::OwnerSeen) {
+            self.place(record, owner);
+        } else if is(ControlKind::FreeAll) {
+            self.tables.freed_all(owner, record.ogen);
+        } else if is(ControlKind::Exit) {
+            if record.flags & proc_flag::INEXACT != 0 {
+                self.tables.inexact(proc);
+            }
+            const MAYBE: u32 = 1 << 31;
+            if record.flags & MAYBE == 0 || !identity::is_running(header.tgid) {
+                ended.push(proc);
+            }
+        } else if is(ControlKind::Exec) {
+            ended.push(proc);
+        }
+    }
+
+    /// An owner's first allocation: finds out where its memory lies.
+    pub(super) fn place(&mut self, record: &Control, owner: OwnerId) {
+        let hint = OwnerHint {
+            owner: record.owner,
+            device: record.device,
+            aux: record.aux,
+        };
+        let Some(watched) = self.processes.get(&owner.proc) else {
+            return;
+        };
+        let found = watched
+            .uses
+            .iter()
+            .filter(|(using, _)| using.space == owner.space)
+            .find_map(|(using, base)| {
+                walk::owners(using.model.as_deref()?, watched.pid, *base, &hint).ok()
+            });
+        for found in found.unwrap_or_default() {
+            let id = OwnerId {
+                owner: found.owner,
+                ..owner
+            };
+            let ogen = if found.owner == owner.owner {
+                record.ogen
+            } else {
+                self.tables.current_generation(&id)
+            };
+            self.tables.placement(id, ogen, found.placement.lasting());
+        }
+    }
+
+    pub(super) fn drain_history(&mut self) {
+        let mut failures: Vec<History> = Vec::new();
+        self.strange_records += drain::take(&mut self.rings.history, |record: &History| {
+            if record.header.kind == HistoryKind::Failed as u32 {
+                failures.push(*record);
+            }
+        });
+        for record in &failures {
+            self.tables.failure(record, clock::now());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A running observation: one thread owns the kernel side and the tables; everything else gets
+//! snapshots from it.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Options, Runtimes, observer::Observer};
+use crate::{
+    attach::{features::FeatureError, kernel::KernelError},
+    tables::{Filter, snapshot::Snapshot},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error("cannot watch for new libraries (perf_event_open: {0})")]
+    Watch(#[source] io::Error),
+    #[error("cannot start the observer: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl StartError {
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Self::Kernel(error) => error.is_permission(),
+            Self::Watch(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::Feature(_) | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// Asks for a snapshot that includes everything that happened before.
+#[derive(Debug)]
+pub struct Request {
+    pub filter: Filter,
+    pub reply: oneshot::Sender<Snapshot>,
+}
+
+/// What others hold of a running observation. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Observation {
+    /// The latest snapshot, at every refresh.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub requests: mpsc::Sender<Request>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Observation {
+    /// Attaches, and returns when everything that runs already is observed.
+    pub fn start(
+        options: Options,
+        runtimes: Runtimes,
+        refresh: Duration,
+    ) -> Result<Self, StartError> {
+        let (requests, inbox) = mpsc::channel(64);
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("observer".to_owned())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = ready.send(Err(StartError::Thread(error)));
+                        return;
+                    }
+                };
+                runtime.block_on(async move {
+                    let mut observer = match Observer::new(options, runtimes) {
+                        Ok(observer) => observer,
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            return;
+                        }
+                    };
+                    let (snapshots, receiver) = watch::channel(Arc::new(observer.snapshot()));
+                    let _ = ready.send(Ok(receiver));
+                    if let Err(error) = observer.run(inbox, snapshots, refresh).await {
+                        eprintln!("memmon-ebpf: the observer stopped: {error}");
+                    }
+                });
+            })
+            .map_err(StartError::Thread)?;
+        let snapshots = started
+            .recv()
+            .unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
+        Ok(Self {
+            snapshots,
+            requests,
+            thread: Some(thread),
+        })
+    }
+
+    /// A snapshot with everything in it that had happened when this was called.
+    pub async fn snapshot(&self, filter: Filter) -> Option<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { filter, reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Detaches and waits until that is done.
+    pub fn stop(mut self) {
+        let (requests, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.requests, requests));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The observer itself: what it holds, and the loop that keeps it up to date. What the loop calls
+//! lies beside: [`super::discovery`], [`super::recovery`], [`super::events`], [`super::endings`].
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use memmon_ebpf::ledger::{Counter, OwnerKey, proc_flag};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
+
+use super::{
+    Options, Runtimes, StartError, clock,
+    libraries::{Libraries, Use},
+    observation::Request,
+};
+use crate::{
+    attach::{
+        features::Features,
+        kernel::{Kernel, Rings, Settings},
+    },
+    discover::watch::MappingWatch,
+    tables::{
+        Tables,
+        facts::{OwnerId, Proc},
+        snapshot::{self, Health, Snapshot},
+    },
+};
+
+/// How often the drain looks at the history where no wake-up comes, and for processes that ended
+/// unnoticed.
+const DRAIN_EVERY: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A process that is observed.
+pub(super) struct Watched {
+    pub pid: u32,
+    pub start_ticks: Option<u64>,
+    pub uses: Vec<(Use, u64)>,
+    /// It held nothing when it was first looked at: what it has is seen from its start.
+    pub fresh: bool,
+}
+
+pub(super) struct Observer {
+    pub(super) options: Options,
+    pub(super) runtimes: Runtimes,
+    pub(super) kernel: Kernel,
+    pub(super) rings: Rings,
+    pub(super) watch: MappingWatch,
+    pub(super) libraries: Libraries,
+    pub(super) tables: Tables,
+    pub(super) processes: HashMap<Proc, Watched>,
+    pub(super) next_proc: Proc,
+    /// Live-map entries that dead processes and ended generations left.
+    pub(super) stale_live: u64,
+    pub(super) strange_records: u64,
+    pub(super) lost_notices: u64,
+    pub(super) last_lost_control: u64,
+}
+
+/// Numbers of processes that userspace found; the kernel's own count from 1.
+const FOUND_BY_US: Proc = 1 << 63;
+
+impl Observer {
+    pub(super) fn new(options: Options, runtimes: Runtimes) -> Result<Self, StartError> {
+        let features = Features::detect(options.assume_kernel.as_deref())?;
+        let narrowed = !options.filter.pids.is_empty() || options.descendants_only;
+        let defaults = Settings::default();
+        let settings = Settings {
+            narrowed,
+            inherit_scope: options.descendants_only,
+            spaces: runtimes.count(),
+            history_bytes: options.history_bytes.unwrap_or(defaults.history_bytes),
+            live_entries: options.live_entries.unwrap_or(defaults.live_entries),
+        };
+        let (mut kernel, rings) = Kernel::load(&features, &settings)?;
+        for pid in &options.filter.pids {
+            kernel.add_to_scope(*pid)?;
+        }
+        if options.descendants_only {
+            // Children inherit the scope when they are forked: none of their steps is missed.
+            kernel.add_to_scope(std::process::id())?;
+        }
+        // Before the scan, so that nothing falls between the two.
+        let watch = MappingWatch::open().map_err(StartError::Watch)?;
+        let observer = snapshot::Observer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: clock::now(),
+            scope: options.scope(),
+        };
+        let tables = Tables::new(host_name(), observer, runtimes.facts());
+        let mut observer = Self {
+            options,
+            runtimes,
+            kernel,
+            rings,
+            watch,
+            libraries: Libraries::default(),
+            tables,
+            processes: HashMap::new(),
+            next_proc: FOUND_BY_US,
+            stale_live: 0,
+            strange_records: 0,
+            lost_notices: 0,
+            last_lost_control: 0,
+        };
+        observer.scan();
+        observer.collect();
+        Ok(observer)
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        mut inbox: mpsc::Receiver<Request>,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+        refresh: Duration,
+    ) -> io::Result<()> {
+        let control = readable(self.rings.control_fd())?;
+        let history = readable(self.rings.history_fd())?;
+        let mappings = readable(self.watch.as_raw_fd())?;
+        let mut refresh = tokio::time::interval(refresh);
+        let mut drain = tokio::time::interval(DRAIN_EVERY);
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        for timer in [&mut refresh, &mut drain, &mut sweep] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        }
+        loop {
+            tokio::select! {
+                guard = control.readable() => {
+                    guard?.clear_ready();
+                    self.drain_control();
+                }
+                guard = mappings.readable() => {
+                    guard?.clear_ready();
+                    self.drain_mappings();
+                }
+                guard = history.readable() => {
+                    guard?.clear_ready();
+                    self.drain_history();
+                }
+                _ = drain.tick() => {
+                    self.drain_history();
+                }
+                _ = sweep.tick() => self.sweep(),
+                _ = refresh.tick() => {
+                    // Nobody looks: nothing to draw up.
+                    if snapshots.receiver_count() > 0 {
+                        let snapshot = self.snapshot();
+                        snapshots.send_replace(Arc::new(snapshot));
+                    }
+                }
+                request = inbox.recv() => {
+                    let Some(Request { filter, reply }) = request else {
+                        return Ok(());
+                    };
+                    self.collect();
+                    let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
+                }
+            }
+        }
+    }
+
+    /// A snapshot of now, in the observation's own scope.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.collect();
+        let snapshot = self.tables.snapshot(clock::now());
+        self.options.filter.apply(snapshot)
+    }
+
+    /// Takes in everything that has happened.
+    pub(super) fn collect(&mut self) {
+        self.drain_mappings();
+        self.drain_control();
+        self.drain_history();
+        self.read_rows();
+        self.tables.libraries(self.libraries.rows(&self.runtimes));
+        self.tables.health(self.health());
+    }
+
+    pub(super) fn read_rows(&mut self) {
+        let rows = self.kernel.rows();
+        // Generations are read too: a `FreeAll` whose record was lost heals here.
+        for (key, value) in self.kernel.owners() {
+            self.tables.generation(owner_id(&key), value.ogen);
+        }
+        for value in self.kernel.processes().values() {
+            if value.flags & proc_flag::INEXACT != 0 {
+                self.tables.inexact(value.proc);
+            }
+        }
+        self.tables.rows(rows);
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let counters = self.kernel.counters();
+        let mut notes = Vec::new();
+        let mut note = |count: u64, text: &str| {
+            if count > 0 {
+                notes.push(format!("{count} {text}"));
+            }
+        };
+        note(
+            counters.get(Counter::LiveFull),
+            "allocations were not remembered: more are live than fit (--live-entries); their rows are inexact",
+        );
+        note(
+            counters.get(Counter::TableFull),
+            "events found a full table; numbers may be too low",
+        );
+        note(
+            counters.get(Counter::LostControl),
+            "process events were lost; processes were looked up again",
+        );
+        note(
+            counters.get(Counter::BadSpecs) + self.strange_records,
+            "records or probes of another version were ignored",
+        );
+        note(
+            self.lost_notices,
+            "times notices of new libraries were lost; all processes were scanned again",
+        );
+        Health {
+            events: counters.get(Counter::Events),
+            lost_events: counters.get(Counter::LostHistory) + counters.get(Counter::LostControl),
+            failed_reads: counters.get(Counter::FailedReads),
+            unknown_frees: counters.get(Counter::UnknownFrees),
+            inexact_rows: 0,
+            inherited_frees: counters.get(Counter::InheritedFrees),
+            notes,
+        }
+    }
+}
+
+fn owner_id(key: &OwnerKey) -> OwnerId {
+    OwnerId {
+        proc: key.proc,
+        space: key.space,
+        owner: key.owner,
+    }
+}
+
+pub(super) fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default()
+}
+
+/// Watches a descriptor of its own that stands for the same thing.
+fn readable(fd: RawFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the observer, which owns it, calls this and lives longer than the borrow.
+    let owned = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+    // SAFETY: an owned descriptor stays open, and the same, until the `AsyncFd` drops it.
+    unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }.map_err(io::Error::from)
+}

@@ -1,0 +1,150 @@
+//! What a process held before memmon came, taken into the ledger while it runs on.
+//!
+//! The probes are placed first. From then on every free in the process leaves a trace (a tombstone
+//! where it is of something unknown), the walk reads what is live, and the kernel refuses what it
+//! knows better: so each allocation is counted once, or not at all where it is gone by then.
+
+use std::collections::HashMap;
+
+use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag};
+
+use super::{libraries::Use, observer::Observer, walk};
+use crate::{
+    runtimes::resolver::Recovered,
+    tables::facts::{Baseline, OwnerId, Proc},
+};
+
+impl Observer {
+    /// Reads what the process holds; `Ok(true)` where that is nothing.
+    pub(super) fn recover(
+        &mut self,
+        pid: u32,
+        value: ProcValue,
+        uses: &[(Use, u64)],
+    ) -> Result<bool, String> {
+        let before: HashMap<OwnerKey, u32> = self
+            .kernel
+            .owners()
+            .into_iter()
+            .filter(|(key, _)| key.proc == value.proc)
+            .map(|(key, owner)| (key, owner.ogen))
+            .collect();
+        // From here on frees leave a trace, so that what is freed behind the walk's back is not
+        // counted.
+        self.set_flag(
+            pid,
+            value.proc,
+            memmon_ebpf::ledger::proc_flag::RECOVERING,
+            true,
+        );
+        let mut nothing = true;
+        let mut result = Ok(());
+        for (using, base) in uses {
+            let Some(model) = &using.model else {
+                continue;
+            };
+            match walk::recover_own(model.as_ref(), pid, *base) {
+                Ok(found) => {
+                    nothing &= found.owners.is_empty();
+                    self.take_in(value.proc, using.space, &before, &found);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result.map(|()| nothing)
+    }
+
+    pub(super) fn take_in(
+        &mut self,
+        proc: Proc,
+        space: u32,
+        before: &HashMap<OwnerKey, u32>,
+        found: &Recovered,
+    ) {
+        let generation = |owner: u64| {
+            let key = OwnerKey {
+                proc,
+                owner,
+                space,
+                reserved: 0,
+            };
+            before.get(&key).copied().unwrap_or(0)
+        };
+        for owner in &found.owners {
+            let id = OwnerId {
+                proc,
+                space,
+                owner: owner.owner,
+            };
+            let ogen = generation(owner.owner);
+            self.kernel.add_owner(
+                OwnerKey {
+                    proc,
+                    owner: owner.owner,
+                    space,
+                    reserved: 0,
+                },
+                ogen,
+                owner.device,
+                owner.aux,
+            );
+            self.tables
+                .placement(id, ogen, owner.placement.clone().lasting());
+            self.tables.baseline(
+                row_key(proc, space, owner.owner, owner.pool, ogen),
+                Baseline::default(),
+            );
+        }
+        let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
+        for allocation in &found.allocations {
+            let ogen = generation(allocation.owner);
+            let key = LiveKey {
+                proc,
+                key: allocation.key,
+                space,
+                reserved: 0,
+            };
+            let added = self.kernel.add_live(
+                key,
+                LiveValue {
+                    owner: allocation.owner,
+                    requested: allocation.requested,
+                    charged: allocation.charged,
+                    address: allocation.address,
+                    pool: allocation.pool,
+                    ogen,
+                    flags: live_flag::RECOVERED,
+                    ..LiveValue::default()
+                },
+            );
+            if added {
+                let sum = sums
+                    .entry(row_key(
+                        proc,
+                        space,
+                        allocation.owner,
+                        allocation.pool,
+                        ogen,
+                    ))
+                    .or_default();
+                sum.requested += allocation.requested as i64;
+                sum.charged += allocation.charged as i64;
+                sum.live += 1;
+            }
+        }
+        for (key, sum) in sums {
+            self.tables.baseline(key, sum);
+        }
+    }
+}
+
+pub(super) fn row_key(proc: Proc, space: u32, owner: u64, pool: u32, ogen: u32) -> RowKey {
+    RowKey {
+        proc,
+        owner,
+        space,
+        pool,
+        ogen,
+        reserved: 0,
+    }
+}
