@@ -336,7 +336,7 @@ fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) {
     };
     // SAFETY: a map value; the key is this process's own.
     let before = unsafe { &*before };
-    let was_live = before.flags & live_flag::TOMBSTONE == 0;
+    let was_live = before.flags & live_flag::TOMBSTONE == 0 && is_held(key, before);
     let missed = RowKey {
         proc: key.proc,
         owner: before.owner,
@@ -354,6 +354,22 @@ fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) {
         // Two allocations cannot have one key: the end of the first was missed.
         inexact(&missed);
         subtract(&missed, requested, charged);
+    }
+}
+
+/// Whether its owner has not freed everything since.
+#[inline(always)]
+fn is_held(key: &LiveKey, value: &LiveValue) -> bool {
+    let owner = OwnerKey {
+        proc: key.proc,
+        owner: value.owner,
+        space: key.space,
+        reserved: 0,
+    };
+    match OWNERS.get_ptr(&owner) {
+        // SAFETY: a map value.
+        Some(owner) => unsafe { (*owner).ogen == value.ogen },
+        None => true,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use memmon_ebpf::spec::Action;
+
 use crate::{
     attach::kernel::Point,
     elf::{Library, Pattern},
@@ -38,11 +40,32 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
             }
         }
     }
+    points.sort_by_key(|point| turn(point.spec.action));
     if missing.is_empty() {
         Ok(points)
     } else {
         Err(format!("it lacks {}", missing.join(", ")))
     }
+}
+
+/// Probes go live one after the other while the program runs on. Ends come first, so that whatever
+/// is seen to begin is seen to end; and what opens an allocation last, when all that can become of
+/// it is watched. What begins before that is left to the walk.
+fn turn(action: u8) -> u8 {
+    [
+        Action::Free,
+        Action::FreeAll,
+        Action::OwnerOpen,
+        Action::Register,
+        Action::Fail,
+        Action::Commit,
+        Action::Alloc,
+        Action::Begin,
+    ]
+    .iter()
+    .position(|known| *known as u8 == action)
+    .and_then(|turn| u8::try_from(turn).ok())
+    .unwrap_or(u8::MAX)
 }
 
 /// The addresses of every probe, in one pass over the symbols.
