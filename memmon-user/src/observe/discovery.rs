@@ -113,8 +113,11 @@ impl Observer {
             watched.uses = uses;
             watched.fresh = recovered == Ok(true);
         }
-        if recovered == Ok(false) {
-            self.tables.since(proc, Since::Recovered);
+        match recovered {
+            Ok(false) => self.tables.since(proc, Since::Recovered),
+            // It was faster than we: its allocators were made before we looked, but the probes saw it.
+            Ok(true) if !self.opened(proc).is_empty() => self.tables.since(proc, Since::Start),
+            Ok(true) | Err(_) => {}
         }
     }
 

@@ -4,9 +4,9 @@
 //! where it is of something unknown), the walk reads what is live, and the kernel refuses what it
 //! knows better: so each allocation is counted once, or not at all where it is gone by then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag};
+use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, owner_flag};
 
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Observer {
-    /// Reads what the process holds; `Ok(true)` where that is nothing.
+    /// Reads what the process holds; `Ok(true)` where that is nothing but what probes saw being
+    /// made.
     pub(super) fn recover(
         &mut self,
         pid: u32,
@@ -45,13 +46,27 @@ impl Observer {
             };
             match walk::recover_own(model.as_ref(), pid, *base) {
                 Ok(found) => {
-                    nothing &= found.owners.is_empty();
+                    let opened = self.opened(value.proc);
+                    nothing &= found
+                        .owners
+                        .iter()
+                        .all(|owner| opened.contains(&(using.space, owner.owner)));
                     self.take_in(value.proc, using.space, &before, &found);
                 }
                 Err(error) => result = Err(error),
             }
         }
         result.map(|()| nothing)
+    }
+
+    /// The owners of a process whose making was seen.
+    pub(super) fn opened(&self, proc: Proc) -> HashSet<(u32, u64)> {
+        self.kernel
+            .owners()
+            .into_iter()
+            .filter(|(key, owner)| key.proc == proc && owner.flags & owner_flag::OPENED != 0)
+            .map(|(key, _)| (key.space, key.owner))
+            .collect()
     }
 
     pub(super) fn take_in(
