@@ -6,6 +6,7 @@ use super::{
     Options, clock,
     identities::{process_facts, text},
     observer::{Observer, Watched},
+    recovery::Past,
 };
 use crate::{
     discover::{
@@ -88,9 +89,13 @@ impl Observer {
         };
         let mut uses = Vec::new();
         for mapped in libraries {
-            let found = self
-                .libraries
-                .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
+            let Some(found) =
+                self.libraries
+                    .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped)
+            else {
+                // It is gone, or another program by now, of which there will be a notice.
+                return;
+            };
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
         let proc = value.proc;
@@ -103,21 +108,27 @@ impl Observer {
         if uses.len() <= known {
             return;
         }
-        let recovered = if value.flags & proc_flag::FORKED == 0 {
-            self.recover(pid, value, &uses)
+        let born = identity::started_ns(pid).unwrap_or_default();
+        let attached = uses.iter().map(|(using, _)| using.attached_ns).max();
+        let past = if value.flags & proc_flag::FORKED != 0 {
+            Past::Nothing
+        } else if attached.is_some_and(|attached| born > attached) {
+            // The probes were there before it was.
+            self.tables.since(proc, Since::Start);
+            Past::Nothing
         } else {
-            Ok(true)
+            self.recover(pid, value, &uses)
         };
         self.set_flag(pid, proc, proc_flag::RECOVERING, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
             watched.uses = uses;
-            watched.fresh = recovered == Ok(true);
+            watched.fresh = past == Past::Nothing;
         }
-        match recovered {
-            Ok(false) => self.tables.since(proc, Since::Recovered),
+        match past {
+            Past::Recovered => self.tables.since(proc, Since::Recovered),
             // It was faster than we: its allocators were made before we looked, but the probes saw it.
-            Ok(true) if !self.opened(proc).is_empty() => self.tables.since(proc, Since::Start),
-            Ok(true) | Err(_) => {}
+            Past::Nothing if !self.opened(proc).is_empty() => self.tables.since(proc, Since::Start),
+            Past::Nothing | Past::Unknown => {}
         }
     }
 

@@ -1,8 +1,11 @@
 //! The libraries that were met: identified, understood, attached; each file once.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
 
-use super::runtimes::{Known, Runtimes};
+use super::{
+    clock,
+    runtimes::{Known, Runtimes},
+};
 use crate::{
     attach::{
         kernel::{Attachment, Kernel, Point},
@@ -13,7 +16,7 @@ use crate::{
     runtimes::resolver::{Model, Understood},
     tables::snapshot,
     target::{
-        maps::fd_path,
+        maps::{self, fd_path},
         memory::{Memory as _, ProcessMemory},
     },
 };
@@ -23,6 +26,8 @@ use crate::{
 pub struct Use {
     pub space: u32,
     pub model: Option<Arc<dyn Model>>,
+    /// When its probes were in place, nanoseconds since boot.
+    pub attached_ns: u64,
 }
 
 /// A library file.
@@ -44,6 +49,7 @@ struct Outcome {
     model: Option<Arc<dyn Model>>,
     points: Vec<Point>,
     attachment: Option<Attachment>,
+    attached_ns: u64,
     problem: Option<String>,
 }
 
@@ -55,18 +61,24 @@ pub struct Libraries {
 
 impl Libraries {
     /// Notes that a process maps the library, attaching to it where it is new; returns the
-    /// runtimes that understood it. Without a kernel nothing is attached.
+    /// runtimes that understood it. Without a kernel nothing is attached. None where the process
+    /// ended, or became another program, before its file could be opened: that says nothing about
+    /// the file.
     pub fn meet(
         &mut self,
         runtimes: &Runtimes,
         kernel: Option<&mut Kernel>,
         pid: u32,
         mapped: &Mapped,
-    ) -> Vec<Use> {
+    ) -> Option<Vec<Use>> {
         let index = match self.by_file.get(&mapped.file) {
             Some(index) => *index,
             None => {
-                let index = self.add(runtimes, kernel, pid, mapped);
+                let file = mapped.region.open_file(pid);
+                if file.is_err() && !still_maps(pid, mapped) {
+                    return None;
+                }
+                let index = self.add(runtimes, kernel, pid, mapped, file);
                 self.by_file.insert(mapped.file, index);
                 index
             }
@@ -76,15 +88,16 @@ impl Libraries {
         if !entry.processes.contains(&pid) {
             entry.processes.push(pid);
         }
-        entry
+        let uses = entry
             .runtimes
             .iter()
             .filter(|outcome| outcome.problem.is_none())
             .map(|outcome| Use {
                 space: outcome.known.space,
                 model: outcome.model.clone(),
-            })
-            .collect()
+                attached_ns: outcome.attached_ns,
+            });
+        Some(uses.collect())
     }
 
     fn add(
@@ -93,6 +106,7 @@ impl Libraries {
         kernel: Option<&mut Kernel>,
         pid: u32,
         mapped: &Mapped,
+        file: io::Result<File>,
     ) -> usize {
         let mut entry = Entry {
             path: mapped.region.path.clone(),
@@ -103,7 +117,7 @@ impl Libraries {
             processes: Vec::new(),
         };
         let names = runtimes.of(mapped.region.file_name(), None);
-        match mapped.region.open_file(pid) {
+        match file {
             Ok(file) => self.look_into(runtimes, kernel, pid, mapped, &file, &mut entry),
             Err(error) => entry.fail(&names, format!("its file cannot be opened: {error}")),
         }
@@ -151,7 +165,10 @@ impl Libraries {
                 continue;
             }
             match kernel.attach(&path.to_string_lossy(), &outcome.points) {
-                Ok(attachment) => outcome.attachment = Some(attachment),
+                Ok(attachment) => {
+                    outcome.attachment = Some(attachment);
+                    outcome.attached_ns = clock::boot_ns();
+                }
                 Err(error) => {
                     outcome.problem = Some(format!("its probes cannot be placed: {error}"))
                 }
@@ -208,6 +225,11 @@ impl Libraries {
                         .map_or(0, |_| outcome.points.len()),
                     processes: entry.processes.len(),
                     problem: outcome.problem.clone(),
+                    notes: outcome
+                        .model
+                        .as_ref()
+                        .map(|model| model.notes())
+                        .unwrap_or_default(),
                 })
             })
             .collect()
@@ -232,9 +254,14 @@ impl Outcome {
             model: None,
             points: Vec::new(),
             attachment: None,
+            attached_ns: u64::MAX,
             problem: Some(problem),
         }
     }
+}
+
+fn still_maps(pid: u32, mapped: &Mapped) -> bool {
+    maps::of_process(pid).is_ok_and(|regions| regions.contains(&mapped.region))
 }
 
 fn understand(runtimes: &Runtimes, known: Known, library: &elf::Library) -> Outcome {
@@ -252,6 +279,7 @@ fn understand(runtimes: &Runtimes, known: Known, library: &elf::Library) -> Outc
             model: understood.model,
             points,
             attachment: None,
+            attached_ns: u64::MAX,
             problem: None,
         },
         Err(problem) => Outcome::failed(known, problem),

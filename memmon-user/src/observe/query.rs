@@ -26,6 +26,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         scope: options.scope(),
     };
     let mut tables = Tables::new(host_name(), observer, runtimes.facts());
+    tables.nothing_seen();
     let mut libraries = Libraries::default();
     let found = scan::processes(|name| runtimes.wants(name));
     for (index, (pid, mapped)) in found.iter().enumerate() {
@@ -40,15 +41,21 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         let mut complete = true;
         let mut understood = false;
         for library in mapped {
-            for using in libraries.meet(runtimes, None, *pid, library) {
+            for using in libraries
+                .meet(runtimes, None, *pid, library)
+                .into_iter()
+                .flatten()
+            {
                 understood = true;
                 let Some(model) = &using.model else {
                     complete = false;
                     continue;
                 };
                 match walk::recover_own(model.as_ref(), *pid, library.base) {
-                    Ok(found) => take_in(&mut tables, proc, using.space, &found),
-                    Err(_) => complete = false,
+                    Ok(found) if found.consistent => {
+                        take_in(&mut tables, proc, using.space, &found);
+                    }
+                    _ => complete = false,
                 }
             }
         }

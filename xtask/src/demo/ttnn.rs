@@ -1,20 +1,31 @@
 //! The cast: programs on the real runtime, each on mock boards of its own.
 
-use std::{path::Path, process::Command};
+use std::{os::unix::process::CommandExt, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Actor;
 use crate::{lab, paths};
 
 pub fn actors(repository: &Path) -> Result<Vec<Actor>> {
     let environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
-    let script = repository.join("tests/ttnn/churn.py");
+    let scripts = repository.join("tests/ttnn");
+    let python = environment.python();
+    // Python finds its environment by its name in PATH: so the view shows commands as one would type them.
+    let mut path = python
+        .parent()
+        .context("python lies in a folder")?
+        .as_os_str()
+        .to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
     let actor = |words: &str, returns| {
-        let mut program = Command::new(environment.python());
+        let mut program = Command::new(&python);
         program
-            .arg(&script)
-            .arg("--leash")
+            .arg0("python")
+            .env("PATH", &path)
+            .current_dir(&scripts)
+            .args(["churn.py", "--leash"])
             .args(words.split_whitespace());
         Actor {
             program,
