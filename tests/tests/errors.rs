@@ -198,15 +198,30 @@ fn work_that_cannot_be_done() -> Result<()> {
             &["-q", "-p", &pid, "-o", "/nowhere/file"],
             &["/nowhere/file"],
         ),
-        (&["-q", "-p", &pid, "-o", "/proc/version"], &["/proc/version"]),
+        (
+            &["-q", "-p", &pid, "-o", "/proc/version"],
+            &["/proc/version"],
+        ),
         (&["--assume-kernel", "5.4"], &["5.4", "5.15"]),
         (
-            &["serve", "--socket", &socket, "--assume-kernel", "5.4.0-generic"],
+            &[
+                "serve",
+                "--socket",
+                &socket,
+                "--assume-kernel",
+                "5.4.0-generic",
+            ],
             &["5.4", "5.15"],
         ),
         (&["-q", "--profile", &corrupt], &["corrupt.toml", "5"]),
-        (&["serve", "--profile", &wrong], &["wrong.toml", "3", "surprise"]),
-        (&["-q", "--profile", "/nowhere/p.toml"], &["/nowhere/p.toml"]),
+        (
+            &["serve", "--profile", &wrong],
+            &["wrong.toml", "3", "surprise"],
+        ),
+        (
+            &["-q", "--profile", "/nowhere/p.toml"],
+            &["/nowhere/p.toml"],
+        ),
         (&["-q", "--runtime", "nonsense"], &["nonsense", "tt-metal"]),
         (&["-q", "--socket", &socket], &[&socket, "serve"]),
         (&["--socket", &socket, "--wait", "0.2"], &[&socket, "serve"]),
@@ -222,7 +237,11 @@ fn work_that_cannot_be_done() -> Result<()> {
 fn one_daemon_a_socket() -> Result<()> {
     let daemon = Daemon::start(&[])?;
     let socket = daemon.socket().display().to_string();
-    fails(&run(&["serve", "--socket", &socket])?, 1, &[&socket, "already"])?;
+    fails(
+        &run(&["serve", "--socket", &socket])?,
+        1,
+        &[&socket, "already"],
+    )?;
     // The first is none the worse.
     daemon.snapshot()?;
     // What is no socket is not touched.
@@ -230,7 +249,11 @@ fn one_daemon_a_socket() -> Result<()> {
     let file = directory.path().join("precious");
     fs::write(&file, "data")?;
     let path = file.display().to_string();
-    fails(&run(&["serve", "--socket", &path])?, 1, &[&path, "no socket"])?;
+    fails(
+        &run(&["serve", "--socket", &path])?,
+        1,
+        &[&path, "no socket"],
+    )?;
     assert_eq!(fs::read_to_string(&file)?, "data");
     fails(
         &run(&["serve", "--socket", "/nowhere/socket"])?,
