@@ -109,3 +109,18 @@ fn describe(probe: &CompiledProbe) -> String {
         .collect();
     format!("the function of `{}` ({})", probe.name, names.join(" or "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_go_live_first_and_beginnings_last() {
+        let mut actions: Vec<Action> = Action::ALL.iter().map(|(action, _)| *action).collect();
+        actions.sort_by_key(|action| turn(*action as u8));
+        assert_eq!(actions.first(), Some(&Action::Free));
+        assert_eq!(actions.last(), Some(&Action::Begin));
+        let turns: BTreeSet<u8> = actions.iter().map(|action| turn(*action as u8)).collect();
+        assert_eq!(turns.len(), Action::ALL.len(), "an action without a turn");
+    }
+}
