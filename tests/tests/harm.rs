@@ -183,8 +183,8 @@ fn run_writes_its_snapshot() -> Result<()> {
         other.ask("leak 3 4096")?;
         let file = directory.path().join(format!("{layout:?}.json"));
         let script = format!(
-            // As the real runtime, it takes its time between the library and the first device.
-            "{0} sleep 2000 , open chips 2 , leak 5 8192 , alloc a L1 8192 1024 , exit 0",
+            // As a real program, it takes its time before its first device and after it.
+            "{0} sleep 2000 , open chips 2 , leak 5 8192 , alloc a L1 8192 1024 , sleep 1000 , report , exit 0",
             fixture.driver().display()
         );
         let output = command(["run", "-o"])
@@ -311,5 +311,21 @@ fn run_passes_signals_on() -> Result<()> {
             format!("got {name}\n")
         );
     }
+    Ok(())
+}
+
+/// As under `nohup`: what the caller ignores is ignored by memmon and by the command.
+#[test]
+fn run_leaves_ignored_signals_ignored() -> Result<()> {
+    let script = "trap '' HUP USR1; exec \"$0\" \"$@\"";
+    let inner = "kill -HUP $PPID; kill -HUP $$; kill -USR1 $$; sleep 0.2; echo alive; exit 6";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(memmon_tests::memmon::binary())
+        .args(["run", "--", "sh", "-c", inner])
+        .stdin(Stdio::null())
+        .output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n");
+    assert_eq!(output.status.code(), Some(6));
     Ok(())
 }
