@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use memmon::tables::snapshot::{Process, Snapshot, Usage};
 use serde_json::Value;
 
@@ -122,7 +122,12 @@ pub fn agrees(daemon: &Daemon, answer: &Value) -> Result<Snapshot> {
     let Some(process) = running(&snapshot, pid) else {
         anyhow::bail!("there is no {pid}: {snapshot:#?}");
     };
-    holds(process, answer)?;
+    holds(process, answer).with_context(|| {
+        format!(
+            "health {:?}, libraries {:#?}",
+            snapshot.health, snapshot.libraries
+        )
+    })?;
     Ok(snapshot)
 }
 

@@ -322,8 +322,8 @@ fn allocated(event: &Event, values: &Registers) {
         flags: 0,
     };
     let row_at = row_key(event, values, ogen);
-    if LIVE.insert(&key, &value, NO_EXIST).is_err() {
-        replace(&key, &value, &row_at);
+    if LIVE.insert(&key, &value, NO_EXIST).is_err() && !replace(&key, &value, &row_at) {
+        return;
     }
     if let Some(row) = row(&row_at) {
         // SAFETY: `row` is a map value.
@@ -341,18 +341,23 @@ fn allocated(event: &Event, values: &Registers) {
     });
 }
 
-/// The key is taken, or the map is full.
+/// The key is taken, or the map is full. False where the allocation is counted already.
 #[inline(never)]
-fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) {
-    let Some(before) = LIVE.get_ptr(key) else {
+fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) -> bool {
+    let Some(before) = LIVE.get_ptr_mut(key) else {
         // Its bytes count; its free will not be known.
         counters::count(Counter::LiveFull);
         inexact(row_at);
-        return;
+        return true;
     };
     // SAFETY: a map value; the key is this process's own.
-    let before = unsafe { &*before };
-    let was_live = before.flags & live_flag::TOMBSTONE == 0;
+    let before = unsafe { &mut *before };
+    if before.flags & live_flag::RECOVERED != 0 && is_same(before, value) {
+        // The walk was faster: it found the allocation before it was committed.
+        before.flags &= !live_flag::RECOVERED;
+        return false;
+    }
+    let was_live = before.flags & live_flag::TOMBSTONE == 0 && is_held(key, before);
     let missed = RowKey {
         proc: key.proc,
         owner: before.owner,
@@ -370,6 +375,32 @@ fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) {
         // Two allocations cannot have one key: the end of the first was missed.
         inexact(&missed);
         subtract(&missed, requested, charged);
+    }
+    true
+}
+
+#[inline(always)]
+fn is_same(one: &LiveValue, other: &LiveValue) -> bool {
+    one.owner == other.owner
+        && one.pool == other.pool
+        && one.ogen == other.ogen
+        && one.requested == other.requested
+        && one.charged == other.charged
+}
+
+/// Whether its owner has not freed everything since.
+#[inline(always)]
+fn is_held(key: &LiveKey, value: &LiveValue) -> bool {
+    let owner = OwnerKey {
+        proc: key.proc,
+        owner: value.owner,
+        space: key.space,
+        reserved: 0,
+    };
+    match OWNERS.get_ptr(&owner) {
+        // SAFETY: a map value.
+        Some(owner) => unsafe { (*owner).ogen == value.ogen },
+        None => true,
     }
 }
 

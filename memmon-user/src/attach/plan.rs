@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use memmon_ebpf::spec::Action;
+
 use crate::{
     attach::kernel::Point,
     elf::{Library, Pattern},
@@ -38,11 +40,32 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
             }
         }
     }
+    points.sort_by_key(|point| turn(point.spec.action));
     if missing.is_empty() {
         Ok(points)
     } else {
         Err(format!("it lacks {}", missing.join(", ")))
     }
+}
+
+/// Probes go live one after the other while the program runs on. Ends come first, so that whatever
+/// is seen to begin is seen to end; and what opens an allocation last, when all that can become of
+/// it is watched. What begins before that is left to the walk.
+fn turn(action: u8) -> u8 {
+    [
+        Action::Free,
+        Action::FreeAll,
+        Action::OwnerOpen,
+        Action::Register,
+        Action::Fail,
+        Action::Commit,
+        Action::Alloc,
+        Action::Begin,
+    ]
+    .iter()
+    .position(|known| *known as u8 == action)
+    .and_then(|turn| u8::try_from(turn).ok())
+    .unwrap_or(u8::MAX)
 }
 
 /// The addresses of every probe, in one pass over the symbols.
@@ -85,4 +108,19 @@ fn describe(probe: &CompiledProbe) -> String {
         })
         .collect();
     format!("the function of `{}` ({})", probe.name, names.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_go_live_first_and_beginnings_last() {
+        let mut actions: Vec<Action> = Action::ALL.iter().map(|(action, _)| *action).collect();
+        actions.sort_by_key(|action| turn(*action as u8));
+        assert_eq!(actions.first(), Some(&Action::Free));
+        assert_eq!(actions.last(), Some(&Action::Begin));
+        let turns: BTreeSet<u8> = actions.iter().map(|action| turn(*action as u8)).collect();
+        assert_eq!(turns.len(), Action::ALL.len(), "an action without a turn");
+    }
 }

@@ -78,6 +78,10 @@ async fn command(run: &Run) -> Result<ExitStatus, Failure> {
         (SignalKind::interrupt(), Signal::SIGINT),
         (SignalKind::quit(), Signal::SIGQUIT),
     ] {
+        // What the caller ignores (`nohup`) stays ignored, in the command, too.
+        if is_ignored(number) {
+            continue;
+        }
         let listener = signal(kind)
             .map_err(|error| Failure::new(format!("cannot receive signals: {error}")))?;
         passed.push((listener, number));
@@ -108,6 +112,15 @@ async fn command(run: &Run) -> Result<ExitStatus, Failure> {
         .await
         .map_err(|error| Failure::new(error.to_string()))?
         .map_err(|error| Failure::new(format!("cannot wait for the command: {error}")))
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    let mut now = std::mem::MaybeUninit::<nix::libc::sigaction>::uninit();
+    // SAFETY: sets nothing, and writes to `now` where it succeeds.
+    unsafe {
+        nix::libc::sigaction(signal as i32, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == nix::libc::SIG_IGN
+    }
 }
 
 fn code(status: ExitStatus) -> ExitCode {

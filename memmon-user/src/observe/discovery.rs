@@ -89,9 +89,13 @@ impl Observer {
         };
         let mut uses = Vec::new();
         for mapped in libraries {
-            let found = self
-                .libraries
-                .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped);
+            let Some(found) =
+                self.libraries
+                    .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped)
+            else {
+                // It is gone, or another program by now, of which there will be a notice.
+                return;
+            };
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
         let proc = value.proc;
@@ -120,8 +124,11 @@ impl Observer {
             watched.uses = uses;
             watched.fresh = past == Past::Nothing;
         }
-        if past == Past::Recovered {
-            self.tables.since(proc, Since::Recovered);
+        match past {
+            Past::Recovered => self.tables.since(proc, Since::Recovered),
+            // It was faster than we: its allocators were made before we looked, but the probes saw it.
+            Past::Nothing if !self.opened(proc).is_empty() => self.tables.since(proc, Since::Start),
+            Past::Nothing | Past::Unknown => {}
         }
     }
 

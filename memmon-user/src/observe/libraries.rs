@@ -1,6 +1,6 @@
 //! The libraries that were met: identified, understood, attached; each file once.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
 
 use super::{
     clock,
@@ -16,7 +16,7 @@ use crate::{
     runtimes::resolver::{Model, Understood},
     tables::snapshot,
     target::{
-        maps::fd_path,
+        maps::{self, fd_path},
         memory::{Memory as _, ProcessMemory},
     },
 };
@@ -61,18 +61,24 @@ pub struct Libraries {
 
 impl Libraries {
     /// Notes that a process maps the library, attaching to it where it is new; returns the
-    /// runtimes that understood it. Without a kernel nothing is attached.
+    /// runtimes that understood it. Without a kernel nothing is attached. None where the process
+    /// ended, or became another program, before its file could be opened: that says nothing about
+    /// the file.
     pub fn meet(
         &mut self,
         runtimes: &Runtimes,
         kernel: Option<&mut Kernel>,
         pid: u32,
         mapped: &Mapped,
-    ) -> Vec<Use> {
+    ) -> Option<Vec<Use>> {
         let index = match self.by_file.get(&mapped.file) {
             Some(index) => *index,
             None => {
-                let index = self.add(runtimes, kernel, pid, mapped);
+                let file = mapped.region.open_file(pid);
+                if file.is_err() && !still_maps(pid, mapped) {
+                    return None;
+                }
+                let index = self.add(runtimes, kernel, pid, mapped, file);
                 self.by_file.insert(mapped.file, index);
                 index
             }
@@ -82,7 +88,7 @@ impl Libraries {
         if !entry.processes.contains(&pid) {
             entry.processes.push(pid);
         }
-        entry
+        let uses = entry
             .runtimes
             .iter()
             .filter(|outcome| outcome.problem.is_none())
@@ -90,8 +96,8 @@ impl Libraries {
                 space: outcome.known.space,
                 model: outcome.model.clone(),
                 attached_ns: outcome.attached_ns,
-            })
-            .collect()
+            });
+        Some(uses.collect())
     }
 
     fn add(
@@ -100,6 +106,7 @@ impl Libraries {
         kernel: Option<&mut Kernel>,
         pid: u32,
         mapped: &Mapped,
+        file: io::Result<File>,
     ) -> usize {
         let mut entry = Entry {
             path: mapped.region.path.clone(),
@@ -110,7 +117,7 @@ impl Libraries {
             processes: Vec::new(),
         };
         let names = runtimes.of(mapped.region.file_name(), None);
-        match mapped.region.open_file(pid) {
+        match file {
             Ok(file) => self.look_into(runtimes, kernel, pid, mapped, &file, &mut entry),
             Err(error) => entry.fail(&names, format!("its file cannot be opened: {error}")),
         }
@@ -251,6 +258,10 @@ impl Outcome {
             problem: Some(problem),
         }
     }
+}
+
+fn still_maps(pid: u32, mapped: &Mapped) -> bool {
+    maps::of_process(pid).is_ok_and(|regions| regions.contains(&mapped.region))
 }
 
 fn understand(runtimes: &Runtimes, known: Known, library: &elf::Library) -> Outcome {

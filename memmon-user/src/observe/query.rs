@@ -41,7 +41,11 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         let mut complete = true;
         let mut understood = false;
         for library in mapped {
-            for using in libraries.meet(runtimes, None, *pid, library) {
+            for using in libraries
+                .meet(runtimes, None, *pid, library)
+                .into_iter()
+                .flatten()
+            {
                 understood = true;
                 let Some(model) = &using.model else {
                     complete = false;

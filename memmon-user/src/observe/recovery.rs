@@ -4,9 +4,11 @@
 //! where it is of something unknown), the walk reads what is live, and the kernel refuses what it
 //! knows better: so each allocation is counted once, or not at all where it is gone by then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, proc_flag};
+use memmon_ebpf::ledger::{
+    LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
+};
 
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
 /// What is known of a process's time before memmon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Past {
-    /// It held nothing: all that it has is seen from the start.
+    /// It held nothing, or only what probes saw being made: all that it has is seen from the start.
     Nothing,
     Recovered,
     Unknown,
@@ -44,8 +46,13 @@ impl Observer {
             };
             past = match found {
                 Ok(found) => {
+                    let opened = self.opened(value.proc);
+                    let seen = found
+                        .owners
+                        .iter()
+                        .all(|owner| opened.contains(&(using.space, owner.owner)));
                     self.take_in(value.proc, using.space, &before, &found);
-                    match (past, found.consistent, found.owners.is_empty()) {
+                    match (past, found.consistent, seen) {
                         (Past::Unknown, _, _) | (_, false, _) => Past::Unknown,
                         (past, true, true) => past,
                         (_, true, false) => Past::Recovered,
@@ -55,6 +62,16 @@ impl Observer {
             };
         }
         past
+    }
+
+    /// The owners of a process whose making was seen.
+    pub(super) fn opened(&self, proc: Proc) -> HashSet<(u32, u64)> {
+        self.kernel
+            .owners()
+            .into_iter()
+            .filter(|(key, owner)| key.proc == proc && owner.flags & owner_flag::OPENED != 0)
+            .map(|(key, _)| (key.space, key.owner))
+            .collect()
     }
 
     pub(super) fn take_in(
