@@ -468,6 +468,14 @@ fn free_all(event: &Event, values: &Registers) {
         reserved: 0,
     };
     let Some(found) = OWNERS.get_ptr_mut(&key) else {
+        if event.process.flags & proc_flag::RECOVERING != 0 {
+            // What the walk may still find of it is gone.
+            let value = OwnerValue {
+                ogen: 1,
+                ..Default::default()
+            };
+            let _ = OWNERS.insert(&key, &value, NO_EXIST);
+        }
         return;
     };
     // Rows of the generation that ends hold nothing from here on. Nothing is scanned.

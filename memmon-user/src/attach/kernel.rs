@@ -1,7 +1,7 @@
 //! The BPF object, loaded: its programs, its maps, its links.
 
 use std::{
-    collections::HashMap as StdHashMap,
+    collections::{BTreeMap, HashMap as StdHashMap},
     io,
     os::fd::{AsRawFd as _, RawFd},
 };
@@ -11,6 +11,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{
         ProgramError, TracePoint, UProbe,
+        trace_point::TracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
@@ -98,6 +99,10 @@ pub struct Point {
 /// All of one file's probes.
 #[derive(Debug)]
 pub struct Attachment {
+    number: u32,
+}
+
+struct Links {
     links: Vec<(&'static str, UProbeLinkId)>,
     specs: Vec<u32>,
 }
@@ -120,6 +125,9 @@ pub struct Kernel {
     specs: Array<MapData, Wire<ProbeSpec>>,
     free_specs: Vec<u32>,
     next_spec: u32,
+    attached: BTreeMap<u32, Links>,
+    next_attachment: u32,
+    lifecycle: StdHashMap<&'static str, TracePointLink>,
     scope: HashMap<MapData, u32, u32>,
     procs: HashMap<MapData, u32, Wire<ProcValue>>,
     owners: HashMap<MapData, Wire<OwnerKey>, Wire<OwnerValue>>,
@@ -178,6 +186,7 @@ impl Kernel {
         } else {
             ("probe_single", "probe_return_single")
         };
+        let mut lifecycle = StdHashMap::new();
         for (name, event) in LIFECYCLE {
             let program: &mut TracePoint = program(&mut ebpf, name)?;
             let failed = |source| KernelError::Program {
@@ -185,7 +194,8 @@ impl Kernel {
                 source: Box::new(source),
             };
             program.load().map_err(failed)?;
-            program.attach("sched", event).map_err(failed)?;
+            let id = program.attach("sched", event).map_err(failed)?;
+            lifecycle.insert(name, program.take_link(id).map_err(failed)?);
         }
         for name in [entry, at_return] {
             let program: &mut UProbe = program(&mut ebpf, name)?;
@@ -208,6 +218,9 @@ impl Kernel {
             counters: take(&mut ebpf, "COUNTERS")?,
             free_specs: Vec::new(),
             next_spec: 0,
+            attached: BTreeMap::new(),
+            next_attachment: 0,
+            lifecycle,
             ebpf,
             entry,
             at_return,
@@ -218,25 +231,25 @@ impl Kernel {
     /// Places all of a file's probes, or none. `path` is opened by the kernel: `/proc/self/fd/N`
     /// names the very file that was looked at.
     pub fn attach(&mut self, path: &str, points: &[Point]) -> Result<Attachment> {
-        let mut attachment = Attachment {
+        let mut links = Links {
             links: Vec::new(),
             specs: Vec::new(),
         };
-        match self.attach_into(path, points, &mut attachment) {
+        let result = self.attach_into(path, points, &mut links);
+        self.next_attachment += 1;
+        let number = self.next_attachment;
+        self.attached.insert(number, links);
+        let attachment = Attachment { number };
+        match result {
             Ok(()) => Ok(attachment),
             Err(error) => {
-                self.detach(attachment);
+                self.detach(&attachment);
                 Err(error)
             }
         }
     }
 
-    fn attach_into(
-        &mut self,
-        path: &str,
-        points: &[Point],
-        attachment: &mut Attachment,
-    ) -> Result<()> {
+    fn attach_into(&mut self, path: &str, points: &[Point], attachment: &mut Links) -> Result<()> {
         let mut cookies = Vec::new();
         for point in points {
             let index = self.allocate_spec()?;
@@ -276,14 +289,45 @@ impl Kernel {
         Ok(())
     }
 
-    pub fn detach(&mut self, attachment: Attachment) {
-        for (name, link) in attachment.links {
-            if let Ok(program) = program::<UProbe>(&mut self.ebpf, name) {
-                // It is gone either way when its file is closed.
-                let _ = program.detach(link);
-            }
+    pub fn detach(&mut self, attachment: &Attachment) {
+        if let Some(links) = self.attached.remove(&attachment.number) {
+            self.drop_links(vec![links]);
         }
-        self.free_specs.extend(attachment.specs);
+    }
+
+    /// Detaches everything.
+    pub fn detach_all(&mut self) {
+        let lifecycle = std::mem::take(&mut self.lifecycle);
+        let threads: Vec<_> = lifecycle
+            .into_values()
+            .map(|link| std::thread::spawn(move || drop(link)))
+            .collect();
+        let all = std::mem::take(&mut self.attached).into_values().collect();
+        self.drop_links(all);
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    /// Closing a link waits until no CPU can be in its program any more (tens of milliseconds), and
+    /// the waits of several links overlap: a thread each.
+    fn drop_links(&mut self, all: Vec<Links>) {
+        let mut threads = Vec::new();
+        for Links { links, specs } in all {
+            for (name, id) in links {
+                if let Ok(link) = program::<UProbe>(&mut self.ebpf, name).and_then(|program| {
+                    program
+                        .take_link(id)
+                        .map_err(|_| KernelError::Missing(name))
+                }) {
+                    threads.push(std::thread::spawn(move || drop(link)));
+                }
+            }
+            self.free_specs.extend(specs);
+        }
+        for thread in threads {
+            let _ = thread.join();
+        }
     }
 
     fn allocate_spec(&mut self) -> Result<u32> {
@@ -400,6 +444,12 @@ impl Kernel {
 
     pub fn remove_process(&mut self, pid: u32) {
         let _ = self.procs.remove(&pid);
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.detach_all();
     }
 }
 

@@ -1,10 +1,18 @@
 //! What may stand on the command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, builder::TypedValueParser as _};
+use clap::{
+    Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 
-use crate::{observe::Options, tables::Filter, views::snapshot::Format};
+use super::exit::Failure;
+use crate::{
+    observe::{Options, Runtimes},
+    tables::Filter,
+    views::snapshot::Format,
+};
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
@@ -15,70 +23,99 @@ pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 /// live, which process holds how much of which device, in which pool. Nothing has to be changed,
 /// restarted or configured in what is observed.
 #[derive(Debug, Parser)]
-#[command(name = "memmon-ebpf", version, args_conflicts_with_subcommands = false)]
+#[command(name = "memmon-ebpf", version, args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "Exit codes: 0 done; 1 could not do its work; 2 the command line makes no sense; \
     3 not permitted; 4 nothing to observe; run: the command's own, 128+signal, 126 or 127"
 )]
 pub struct Args {
     #[command(flatten)]
-    pub common: Common,
-    #[command(flatten)]
     pub watch: Watch,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What is observed, and from where.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Common {
-    /// Every process and every device (the default)
-    #[arg(short, long, global = true)]
-    pub all: bool,
-    /// Only these processes; threads count as their process
-    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', global = true, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pids: Vec<u32>,
-    /// Only these devices, by the runtime's own ids
-    #[arg(short, long = "device", visible_alias = "devices", value_name = "ID", value_delimiter = ',', global = true, value_parser = clap::value_parser!(u32))]
-    pub devices: Vec<u32>,
-    /// Only this runtime (see `profiles`)
-    #[arg(long = "runtime", value_name = "NAME", global = true)]
-    pub runtimes: Vec<String>,
-    /// Milliseconds between two looks, 100 at the least
-    #[arg(short, long, value_name = "MS", default_value_t = 1000, global = true, value_parser = clap::value_parser!(u64).range(100..))]
-    pub refresh: u64,
-    /// Where the daemon listens
-    #[arg(long, value_name = "PATH", global = true)]
-    pub socket: Option<PathBuf>,
-    /// One more runtime profile, or one that replaces a built-in of the same name
-    #[arg(long = "profile", value_name = "FILE", global = true)]
-    pub profiles: Vec<PathBuf>,
-    /// Seconds to wait for a process to map a known runtime, or for the daemon
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, global = true, value_parser = seconds)]
-    pub wait: f64,
-    /// Bytes of the ring buffer that carries the history; a power of two
-    #[arg(long, value_name = "BYTES", global = true, value_parser = power_of_two, hide_short_help = true)]
-    pub history_bytes: Option<u32>,
-    /// Live allocations that can be remembered
-    #[arg(long, value_name = "COUNT", global = true, value_parser = clap::value_parser!(u32).range(16..), hide_short_help = true)]
-    pub live_entries: Option<u32>,
-    /// Behave as on this kernel release
-    #[arg(long, value_name = "RELEASE", global = true, hide = true)]
-    pub assume_kernel: Option<String>,
-}
-
-/// What is done with what is seen.
+/// Without a command: look, once or all the time.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Watch {
     /// One snapshot, then exit
     #[arg(short, long, visible_short_alias = 's', visible_aliases = ["single", "once"])]
     pub query: bool,
+    #[command(flatten)]
+    pub scope: Scope,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    #[command(flatten)]
+    pub observing: Observing,
+    #[command(flatten)]
+    pub output: Output,
+    /// Where the daemon listens [default: /run/memmon-ebpf.sock]
+    ///
+    /// Where it is given, nothing else is asked.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Seconds to wait for a process to map a known runtime, or for the daemon
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    pub wait: f64,
+}
+
+/// What is observed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Scope {
+    /// Every process and every device (the default)
+    #[arg(short, long, conflicts_with_all = ["pids"])]
+    pub all: bool,
+    /// Only these processes; threads count as their process
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    /// Only these devices, by the runtime's own ids
+    #[arg(
+        short,
+        long = "device",
+        visible_alias = "devices",
+        value_name = "ID",
+        value_delimiter = ','
+    )]
+    pub devices: Vec<u32>,
+}
+
+/// Which runtimes are looked for.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RuntimeArgs {
+    /// Only this runtime (see `profiles`)
+    #[arg(long = "runtime", value_name = "NAME", value_delimiter = ',')]
+    pub names: Vec<String>,
+    /// One more runtime profile, or one that replaces a built-in of the same name
+    #[arg(long = "profile", value_name = "FILE")]
+    pub profiles: Vec<PathBuf>,
+}
+
+/// How it is observed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Observing {
+    /// Milliseconds between two looks, 100 at the least
+    #[arg(short, long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub refresh: u64,
+    /// Bytes of the ring buffer that carries the history; a power of two
+    #[arg(long, value_name = "BYTES", value_parser = power_of_two, hide_short_help = true)]
+    pub history_bytes: Option<u32>,
+    /// Live allocations that can be remembered
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..), hide_short_help = true)]
+    pub live_entries: Option<u32>,
+    /// Behave as on this kernel release
+    #[arg(long, value_name = "RELEASE", hide = true)]
+    pub assume_kernel: Option<String>,
+}
+
+/// Where what is seen goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Output {
     /// How a snapshot, or a stream of them, is written
-    #[arg(long, value_name = "FORMAT", global = true, value_parser = clap::builder::PossibleValuesParser::new(["table", "json", "csv", "openmetrics"]).map(|name| format(&name)))]
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| format(&name)))]
     pub format: Option<Format>,
     /// Write there instead of standard output
-    #[arg(short, long, value_name = "FILE", global = true)]
-    pub output: Option<PathBuf>,
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,13 +123,20 @@ pub enum Command {
     /// Start a command and observe it from its first instruction on
     Run(Run),
     /// The daemon: observe, and answer clients
-    Serve,
+    Serve(Serve),
     /// The runtimes known, and whether a profile of one's own is sound
     Profiles(Profiles),
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    #[command(flatten)]
+    pub observing: Observing,
+    /// The snapshot at the end goes to its file; a summary goes to standard error
+    #[command(flatten)]
+    pub output: Output,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -104,7 +148,23 @@ pub struct Run {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub scope: Scope,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    #[command(flatten)]
+    pub observing: Observing,
+    /// Where to listen
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Profiles {
+    /// One more profile to list, or one that replaces a built-in of the same name
+    #[arg(long = "profile", value_name = "FILE")]
+    pub profiles: Vec<PathBuf>,
     #[command(subcommand)]
     pub action: Option<ProfilesAction>,
 }
@@ -120,18 +180,30 @@ pub enum ProfilesAction {
     },
 }
 
-impl Common {
+impl Watch {
     pub fn filter(&self) -> Filter {
+        self.scope.filter(&self.runtimes)
+    }
+
+    pub fn wait(&self) -> Duration {
+        Duration::from_secs_f64(self.wait)
+    }
+}
+
+impl Scope {
+    pub fn filter(&self, runtimes: &RuntimeArgs) -> Filter {
         Filter {
             pids: self.pids.clone(),
             devices: self.devices.iter().map(|id| i64::from(*id)).collect(),
-            runtimes: self.runtimes.clone(),
+            runtimes: runtimes.names.clone(),
         }
     }
+}
 
-    pub fn options(&self) -> Options {
+impl Observing {
+    pub fn options(&self, filter: Filter) -> Options {
         Options {
-            filter: self.filter(),
+            filter,
             descendants_only: false,
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
@@ -139,12 +211,14 @@ impl Common {
         }
     }
 
-    pub fn refresh(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.refresh)
+    pub fn refresh(&self) -> Duration {
+        Duration::from_millis(self.refresh)
     }
+}
 
-    pub fn wait(&self) -> std::time::Duration {
-        std::time::Duration::from_secs_f64(self.wait)
+impl RuntimeArgs {
+    pub fn load(&self) -> Result<Runtimes, Failure> {
+        Runtimes::load(&self.profiles, &self.names).map_err(Failure::new)
     }
 }
 

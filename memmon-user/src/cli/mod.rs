@@ -45,9 +45,6 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(args: Args) -> Result<ExitCode, Failure> {
-    if let Some(Command::Profiles(profiles)) = &args.command {
-        return profiles::main(profiles);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -55,11 +52,11 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     let result = runtime.block_on(async {
         match args.command {
-            None if args.watch.query => query::main(&args.common, &args.watch).await,
-            None => watch::main(&args.common, &args.watch).await,
-            Some(Command::Run(run)) => run::main(&args.common, &args.watch, &run).await,
-            Some(Command::Serve) => serve::main(&args.common).await,
-            Some(Command::Profiles(_)) => Ok(ExitCode::SUCCESS),
+            None if args.watch.query => query::main(&args.watch).await,
+            None => watch::main(&args.watch).await,
+            Some(Command::Run(run)) => run::main(&run).await,
+            Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Profiles(profiles)) => profiles::main(&profiles),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

@@ -14,8 +14,8 @@ use crate::{
 pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
     let text = match &args.action {
         None => {
-            let known =
-                profile::builtin().map_err(|errors| Failure::new(report::errors(&errors)))?;
+            let known = profile::with_user(&args.profiles)
+                .map_err(|errors| Failure::new(report::errors(&errors)))?;
             report::list(&known)
         }
         Some(ProfilesAction::Check { file, explain }) => {

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, time::Instant};
 
 use super::{
-    args::{Common, DEFAULT_SOCKET, Watch},
+    args::{DEFAULT_SOCKET, Watch},
     exit::{Failure, NOTHING},
     rights,
 };
@@ -15,31 +15,27 @@ use crate::{
     views::{output, snapshot},
 };
 
-pub async fn main(common: &Common, watch: &Watch) -> Result<ExitCode, Failure> {
-    let runtimes = load_runtimes(common)?;
+pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
+    let runtimes = args.runtimes.load()?;
     // Said before anything about permission.
-    check_pids(common)?;
-    let snapshot = match ask_daemon(common).await? {
+    check_pids(args)?;
+    let snapshot = match ask_daemon(args).await? {
         Some(snapshot) => snapshot,
-        None => look(common, &runtimes)?,
+        None => look(args, &runtimes)?,
     };
-    check_devices(common, &snapshot)?;
-    check_found(common, &snapshot)?;
+    check_devices(args, &snapshot)?;
+    check_found(args, &snapshot)?;
     let options = snapshot::Options::default();
-    let text = snapshot::render(&snapshot, watch.format.unwrap_or_default(), &options)
+    let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)
         .map_err(|error| Failure::of(&error))?;
-    let _ =
-        output::write_whole(watch.output.as_deref(), &text).map_err(|error| Failure::of(&error))?;
+    let _ = output::write_whole(args.output.file.as_deref(), &text)
+        .map_err(|error| Failure::of(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn load_runtimes(common: &Common) -> Result<Runtimes, Failure> {
-    Runtimes::load(&common.profiles, &common.runtimes).map_err(Failure::new)
-}
-
 /// Every `--pid` must be there.
-pub fn check_pids(common: &Common) -> Result<(), Failure> {
-    for pid in &common.pids {
+pub fn check_pids(args: &Watch) -> Result<(), Failure> {
+    for pid in &args.scope.pids {
         if !identity::is_running(*pid) {
             return Err(Failure::with(
                 NOTHING,
@@ -53,9 +49,9 @@ pub fn check_pids(common: &Common) -> Result<(), Failure> {
 }
 
 /// A client, where a daemon answers. An explicit `--socket` never falls back.
-pub async fn daemon(common: &Common) -> Result<Option<Client>, Failure> {
-    match &common.socket {
-        Some(path) => Client::connect(path, common.wait())
+pub async fn daemon(args: &Watch) -> Result<Option<Client>, Failure> {
+    match &args.socket {
+        Some(path) => Client::connect(path, args.wait())
             .await
             .map(Some)
             .map_err(|error| Failure::of(&error)),
@@ -67,24 +63,25 @@ pub async fn daemon(common: &Common) -> Result<Option<Client>, Failure> {
     }
 }
 
-async fn ask_daemon(common: &Common) -> Result<Option<Snapshot>, Failure> {
-    let Some(client) = daemon(common).await? else {
+async fn ask_daemon(args: &Watch) -> Result<Option<Snapshot>, Failure> {
+    let Some(client) = daemon(args).await? else {
         return Ok(None);
     };
-    match client.snapshot(common.filter()).await {
+    match client.snapshot(args.filter()).await {
         Ok(snapshot) => Ok(Some(snapshot)),
         // It went while we asked.
-        Err(ClientError::Ended) if common.socket.is_none() => Ok(None),
+        Err(ClientError::Ended) if args.socket.is_none() => Ok(None),
         Err(error) => Err(Failure::of(&error)),
     }
 }
 
-fn look(common: &Common, runtimes: &Runtimes) -> Result<Snapshot, Failure> {
+fn look(args: &Watch, runtimes: &Runtimes) -> Result<Snapshot, Failure> {
     rights::to_look()?;
-    let until = Instant::now() + common.wait();
+    let until = Instant::now() + args.wait();
     loop {
-        let snapshot = observe::query(&common.options(), runtimes);
-        let complete = common
+        let snapshot = observe::query(&args.observing.options(args.filter()), runtimes);
+        let complete = args
+            .scope
             .pids
             .iter()
             .all(|pid| snapshot.processes.iter().any(|process| process.pid == *pid));
@@ -96,10 +93,10 @@ fn look(common: &Common, runtimes: &Runtimes) -> Result<Snapshot, Failure> {
 }
 
 /// Every `--pid` must map a known runtime.
-fn check_found(common: &Common, snapshot: &Snapshot) -> Result<(), Failure> {
-    for pid in &common.pids {
+fn check_found(args: &Watch, snapshot: &Snapshot) -> Result<(), Failure> {
+    for pid in &args.scope.pids {
         if !snapshot.processes.iter().any(|process| process.pid == *pid)
-            && (!common.devices.is_empty() || maps_no_runtime(common, *pid))
+            && (!args.scope.devices.is_empty() || maps_no_runtime(args, *pid))
         {
             return Err(no_runtime(*pid));
         }
@@ -107,8 +104,8 @@ fn check_found(common: &Common, snapshot: &Snapshot) -> Result<(), Failure> {
     Ok(())
 }
 
-fn maps_no_runtime(common: &Common, pid: u32) -> bool {
-    let Ok(runtimes) = load_runtimes(common) else {
+fn maps_no_runtime(args: &Watch, pid: u32) -> bool {
+    let Ok(runtimes) = args.runtimes.load() else {
         return true;
     };
     maps::of_process(pid).is_ok_and(|regions| {
@@ -128,8 +125,8 @@ pub fn no_runtime(pid: u32) -> Failure {
 }
 
 /// Every `--device` must be there.
-fn check_devices(common: &Common, snapshot: &Snapshot) -> Result<(), Failure> {
-    for wanted in &common.devices {
+fn check_devices(args: &Watch, snapshot: &Snapshot) -> Result<(), Failure> {
+    for wanted in &args.scope.devices {
         let known = snapshot
             .devices
             .iter()

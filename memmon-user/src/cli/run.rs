@@ -11,11 +11,7 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{
-    args::{Common, Run, Watch},
-    exit::Failure,
-    query, rights,
-};
+use super::{args::Run, exit::Failure, rights};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},
@@ -25,22 +21,26 @@ use crate::{
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
-pub async fn main(common: &Common, watch: &Watch, run: &Run) -> Result<ExitCode, Failure> {
-    let runtimes = query::load_runtimes(common)?;
+pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
+    let runtimes = run.runtimes.load()?;
     rights::to_observe()?;
+    let filter = Filter {
+        runtimes: run.runtimes.names.clone(),
+        ..Filter::default()
+    };
     let options = Options {
         descendants_only: true,
-        ..common.options()
+        ..run.observing.options(filter)
     };
-    let observation = Observation::start(options, runtimes, common.refresh())?;
+    let observation = Observation::start(options, runtimes, run.observing.refresh())?;
     let status = command(run).await;
     let last = observation.snapshot(Filter::default()).await;
     observation.stop();
     let status = status?;
     if let Some(last) = last {
         eprint!("{}", summary(&last));
-        if let Some(path) = &watch.output {
-            let format = watch.format.unwrap_or(snapshot::Format::Json);
+        if let Some(path) = &run.output.file {
+            let format = run.output.format.unwrap_or(snapshot::Format::Json);
             let text = snapshot::render(&last, format, &snapshot::Options::default())
                 .map_err(|error| Failure::of(&error))?;
             // The command's exit code stands, whatever becomes of the file.

@@ -7,11 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{
-    args::{Common, Watch},
-    exit::Failure,
-    query, rights,
-};
+use super::{args::Watch, exit::Failure, query, rights};
 use crate::{
     observe::Observation,
     tables::snapshot::Snapshot,
@@ -24,28 +20,32 @@ use crate::{
 
 type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
-pub async fn main(common: &Common, args: &Watch) -> Result<ExitCode, Failure> {
-    let runtimes = query::load_runtimes(common)?;
-    query::check_pids(common)?;
-    if let Some(client) = query::daemon(common).await? {
+pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
+    let runtimes = args.runtimes.load()?;
+    query::check_pids(args)?;
+    if let Some(client) = query::daemon(args).await? {
         let snapshots = client
-            .watch(common.filter(), common.refresh())
+            .watch(args.filter(), args.observing.refresh())
             .await
             .map_err(|error| Failure::of(&error))?;
-        return show(snapshots, common, args).await;
+        return show(snapshots, args).await;
     }
     rights::to_observe()?;
-    let observation = Observation::start(common.options(), runtimes, common.refresh())?;
-    wait_for_pids(common, observation.snapshots.clone()).await?;
-    let result = show(observation.snapshots.clone(), common, args).await;
+    let observation = Observation::start(
+        args.observing.options(args.filter()),
+        runtimes,
+        args.observing.refresh(),
+    )?;
+    wait_for_pids(args, observation.snapshots.clone()).await?;
+    let result = show(observation.snapshots.clone(), args).await;
     observation.stop();
     result
 }
 
 /// A `--pid` that maps no runtime is nothing to observe.
-async fn wait_for_pids(common: &Common, mut snapshots: Snapshots) -> Result<(), Failure> {
-    let until = Instant::now() + common.wait();
-    for pid in &common.pids {
+async fn wait_for_pids(args: &Watch, mut snapshots: Snapshots) -> Result<(), Failure> {
+    let until = Instant::now() + args.wait();
+    for pid in &args.scope.pids {
         loop {
             let seen = snapshots
                 .borrow_and_update()
@@ -67,13 +67,14 @@ async fn wait_for_pids(common: &Common, mut snapshots: Snapshots) -> Result<(), 
     Ok(())
 }
 
-async fn show(snapshots: Snapshots, common: &Common, args: &Watch) -> Result<ExitCode, Failure> {
-    let full_screen =
-        args.format.is_none() && args.output.is_none() && std::io::stdout().is_terminal();
+async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
+    let full_screen = args.output.format.is_none()
+        && args.output.file.is_none()
+        && std::io::stdout().is_terminal();
     if !full_screen {
         return stream(snapshots, args).await;
     }
-    let options = tui::Options::from_environment(common.refresh(), String::new());
+    let options = tui::Options::from_environment(args.observing.refresh(), String::new());
     match tui::run(snapshots, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
@@ -83,9 +84,9 @@ async fn show(snapshots: Snapshots, common: &Common, args: &Watch) -> Result<Exi
 
 async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::of(error);
-    let mut sink = Sink::open(args.output.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
+    let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
     let mut stream = Stream::new(
-        args.format.unwrap_or_default(),
+        args.output.format.unwrap_or_default(),
         Options::default(),
         sink.continues(),
     );

@@ -6,6 +6,7 @@ use super::{
     Options, clock,
     identities::{process_facts, text},
     observer::{Observer, Watched},
+    recovery::Past,
 };
 use crate::{
     discover::{
@@ -103,17 +104,23 @@ impl Observer {
         if uses.len() <= known {
             return;
         }
-        let recovered = if value.flags & proc_flag::FORKED == 0 {
-            self.recover(pid, value, &uses)
+        let born = identity::started_ns(pid).unwrap_or_default();
+        let attached = uses.iter().map(|(using, _)| using.attached_ns).max();
+        let past = if value.flags & proc_flag::FORKED != 0 {
+            Past::Nothing
+        } else if attached.is_some_and(|attached| born > attached) {
+            // The probes were there before it was.
+            self.tables.since(proc, Since::Start);
+            Past::Nothing
         } else {
-            Ok(true)
+            self.recover(pid, value, &uses)
         };
         self.set_flag(pid, proc, proc_flag::RECOVERING, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
             watched.uses = uses;
-            watched.fresh = recovered == Ok(true);
+            watched.fresh = past == Past::Nothing;
         }
-        if recovered == Ok(false) {
+        if past == Past::Recovered {
             self.tables.since(proc, Since::Recovered);
         }
     }

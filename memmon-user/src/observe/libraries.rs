@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs::File, os::unix::fs::MetadataExt as _, sync::Arc};
 
-use super::runtimes::{Known, Runtimes};
+use super::{
+    clock,
+    runtimes::{Known, Runtimes},
+};
 use crate::{
     attach::{
         kernel::{Attachment, Kernel, Point},
@@ -23,6 +26,8 @@ use crate::{
 pub struct Use {
     pub space: u32,
     pub model: Option<Arc<dyn Model>>,
+    /// When its probes were in place, nanoseconds since boot.
+    pub attached_ns: u64,
 }
 
 /// A library file.
@@ -44,6 +49,7 @@ struct Outcome {
     model: Option<Arc<dyn Model>>,
     points: Vec<Point>,
     attachment: Option<Attachment>,
+    attached_ns: u64,
     problem: Option<String>,
 }
 
@@ -83,6 +89,7 @@ impl Libraries {
             .map(|outcome| Use {
                 space: outcome.known.space,
                 model: outcome.model.clone(),
+                attached_ns: outcome.attached_ns,
             })
             .collect()
     }
@@ -151,7 +158,10 @@ impl Libraries {
                 continue;
             }
             match kernel.attach(&path.to_string_lossy(), &outcome.points) {
-                Ok(attachment) => outcome.attachment = Some(attachment),
+                Ok(attachment) => {
+                    outcome.attachment = Some(attachment);
+                    outcome.attached_ns = clock::boot_ns();
+                }
                 Err(error) => {
                     outcome.problem = Some(format!("its probes cannot be placed: {error}"))
                 }
@@ -208,6 +218,11 @@ impl Libraries {
                         .map_or(0, |_| outcome.points.len()),
                     processes: entry.processes.len(),
                     problem: outcome.problem.clone(),
+                    notes: outcome
+                        .model
+                        .as_ref()
+                        .map(|model| model.notes())
+                        .unwrap_or_default(),
                 })
             })
             .collect()
@@ -232,6 +247,7 @@ impl Outcome {
             model: None,
             points: Vec::new(),
             attachment: None,
+            attached_ns: u64::MAX,
             problem: Some(problem),
         }
     }
@@ -252,6 +268,7 @@ fn understand(runtimes: &Runtimes, known: Known, library: &elf::Library) -> Outc
             model: understood.model,
             points,
             attachment: None,
+            attached_ns: u64::MAX,
             problem: None,
         },
         Err(problem) => Outcome::failed(known, problem),

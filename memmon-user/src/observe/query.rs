@@ -26,6 +26,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         scope: options.scope(),
     };
     let mut tables = Tables::new(host_name(), observer, runtimes.facts());
+    tables.nothing_seen();
     let mut libraries = Libraries::default();
     let found = scan::processes(|name| runtimes.wants(name));
     for (index, (pid, mapped)) in found.iter().enumerate() {
@@ -47,8 +48,10 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
                     continue;
                 };
                 match walk::recover_own(model.as_ref(), *pid, library.base) {
-                    Ok(found) => take_in(&mut tables, proc, using.space, &found),
-                    Err(_) => complete = false,
+                    Ok(found) if found.consistent => {
+                        take_in(&mut tables, proc, using.space, &found);
+                    }
+                    _ => complete = false,
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag};
+use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, proc_flag};
 
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
@@ -14,14 +14,18 @@ use crate::{
     tables::facts::{Baseline, OwnerId, Proc},
 };
 
+/// What is known of a process's time before memmon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// It held nothing: all that it has is seen from the start.
+    Nothing,
+    Recovered,
+    Unknown,
+}
+
 impl Observer {
-    /// Reads what the process holds; `Ok(true)` where that is nothing.
-    pub(super) fn recover(
-        &mut self,
-        pid: u32,
-        value: ProcValue,
-        uses: &[(Use, u64)],
-    ) -> Result<bool, String> {
+    /// Reads what the process holds, and takes it into the ledger.
+    pub(super) fn recover(&mut self, pid: u32, value: ProcValue, uses: &[(Use, u64)]) -> Past {
         let before: HashMap<OwnerKey, u32> = self
             .kernel
             .owners()
@@ -31,27 +35,26 @@ impl Observer {
             .collect();
         // From here on frees leave a trace, so that what is freed behind the walk's back is not
         // counted.
-        self.set_flag(
-            pid,
-            value.proc,
-            memmon_ebpf::ledger::proc_flag::RECOVERING,
-            true,
-        );
-        let mut nothing = true;
-        let mut result = Ok(());
+        self.set_flag(pid, value.proc, proc_flag::RECOVERING, true);
+        let mut past = Past::Nothing;
         for (using, base) in uses {
-            let Some(model) = &using.model else {
-                continue;
+            let found = match &using.model {
+                Some(model) => walk::recover_own(model.as_ref(), pid, *base),
+                None => Err("this runtime's allocators cannot be read".to_owned()),
             };
-            match walk::recover_own(model.as_ref(), pid, *base) {
+            past = match found {
                 Ok(found) => {
-                    nothing &= found.owners.is_empty();
                     self.take_in(value.proc, using.space, &before, &found);
+                    match (past, found.consistent, found.owners.is_empty()) {
+                        (Past::Unknown, _, _) | (_, false, _) => Past::Unknown,
+                        (past, true, true) => past,
+                        (_, true, false) => Past::Recovered,
+                    }
                 }
-                Err(error) => result = Err(error),
-            }
+                Err(_) => Past::Unknown,
+            };
         }
-        result.map(|()| nothing)
+        past
     }
 
     pub(super) fn take_in(

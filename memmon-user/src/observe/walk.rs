@@ -7,31 +7,20 @@ use crate::{
     target::{maps, memory::ProcessMemory},
 };
 
-/// How often a walk is repeated until two agree. The process is not stopped, so a walk may see it
-/// in the middle of an allocation.
+/// How often a walk is repeated. The process is not stopped, so a walk may see it in the middle of
+/// an allocation.
 const ATTEMPTS: usize = 5;
 
-/// Walks the process; none where it could not be read, or would not hold still.
-pub fn recover(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
-    let mut last: Option<Recovered> = None;
-    let mut problem = "its memory keeps changing".to_owned();
+/// Walks the process until what is found agrees with itself; where it never does, the last walk.
+fn recover(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
+    let mut last = Err("nothing was tried".to_owned());
     for _ in 0..ATTEMPTS {
-        match walk(model, pid, base) {
-            Ok(found) => {
-                // Nothing at all cannot be in the middle of something.
-                let empty = found.allocations.is_empty() && found.owners.is_empty();
-                if found.consistent && (empty || last.as_ref() == Some(&found)) {
-                    return Ok(found);
-                }
-                last = Some(found);
-            }
-            Err(error) => {
-                problem = error;
-                last = None;
-            }
+        last = walk(model, pid, base);
+        if last.as_ref().is_ok_and(|found| found.consistent) {
+            break;
         }
     }
-    Err(problem)
+    last
 }
 
 /// As [`recover`], less what a forked child merely inherited: allocators that its parent has, of

@@ -87,8 +87,9 @@ pub struct FoundAllocation {
 pub struct Recovered {
     pub owners: Vec<FoundOwner>,
     pub allocations: Vec<FoundAllocation>,
-    /// Whether everything that was found agrees with itself; it does not while the process is in
-    /// the middle of an allocation.
+    /// Whether everything that was found agrees with itself. Where it does not (the process
+    /// allocates all the while), what was live throughout is among the allocations, and so may be
+    /// what came and went.
     pub consistent: bool,
 }
 
@@ -97,6 +98,11 @@ pub struct Recovered {
 pub trait Model: Send + Sync {
     /// Where the owner of an event, and the owners beside it, have their memory.
     fn owners(&self, target: &Target<'_>, hint: &OwnerHint) -> Result<Vec<FoundOwner>, String>;
+
+    /// What it does not know of this library, and why.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Everything that is allocated.
     fn recover(&self, target: &Target<'_>) -> Result<Recovered, String>;

@@ -113,7 +113,7 @@ impl Tables {
                     pool: self.pool_name(space, pool),
                     capacity_bytes: sum.capacity.map(|capacity| capacity.bytes),
                     charged_bytes: sum.charged.and_then(|bytes| u64::try_from(bytes).ok()),
-                    peak_charged_bytes: u64::try_from(peak).ok(),
+                    peak_charged_bytes: u64::try_from(peak).ok().filter(|_| !self.blind),
                     banks: sum.capacity.map(|capacity| capacity.banks),
                     largest_free_bytes_per_bank: sum
                         .capacity

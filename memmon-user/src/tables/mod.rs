@@ -40,6 +40,7 @@ pub struct Tables {
     /// By owner, then by the generation from which it holds.
     placements: HashMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
+    blind: bool,
     /// The current generation of owners that had more than one.
     generations: HashMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
@@ -74,6 +75,11 @@ impl Tables {
             runtimes,
             ..Self::default()
         }
+    }
+
+    /// No event is seen by this observation: what happened, and when most was held, is not known.
+    pub fn nothing_seen(&mut self) {
+        self.blind = true;
     }
 
     /// A process maps a runtime's library.

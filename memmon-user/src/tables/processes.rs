@@ -103,6 +103,7 @@ impl Tables {
         let charged = self.is_charged(key.space, key.pool);
         let peak = self.peaks.get(key).copied().unwrap_or_default();
         let known = |number: i64| u64::try_from(number).ok();
+        let seen = |number: u64| (!self.blind).then_some(number);
         Usage {
             runtime: self.runtime_name(key.space),
             device: device.id,
@@ -110,11 +111,12 @@ impl Tables {
             pool: self.pool_name(key.space, key.pool),
             requested_bytes: known(amounts.requested),
             charged_bytes: known(amounts.charged).filter(|_| charged),
-            peak_charged_bytes: known(peak.max(amounts.peak_charged)).filter(|_| charged),
+            peak_charged_bytes: known(peak.max(amounts.peak_charged))
+                .filter(|_| charged && !self.blind),
             live_allocations: known(amounts.live),
-            allocations: Some(amounts.allocations),
-            frees: Some(amounts.frees),
-            failed_allocations: Some(amounts.failed),
+            allocations: seen(amounts.allocations),
+            frees: seen(amounts.frees),
+            failed_allocations: seen(amounts.failed),
             exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
         }
     }

@@ -41,14 +41,15 @@ impl Row {
     pub fn amounts(&self, closed: bool) -> Amounts {
         let Self { kernel, baseline } = self;
         let recovered = baseline.live.max(0).unsigned_abs();
-        let allocations = kernel.allocations + recovered;
+        let allocations = kernel.allocations;
         let peak = kernel.peak_charged.max(0) + baseline.charged;
         let inexact = kernel.inexact > 0;
         if closed {
             return Amounts {
                 peak_charged: peak,
                 allocations,
-                frees: allocations,
+                // All that was ever live, however it ended.
+                frees: allocations + recovered,
                 failed: kernel.failed,
                 inexact,
                 ..Amounts::default()

@@ -71,6 +71,9 @@ pub struct Library {
     pub processes: usize,
     /// Why it is not understood or not observed.
     pub problem: Option<String>,
+    /// What is not known of it, although it is observed.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,8 +122,10 @@ pub struct Usage {
     pub pool: String,
     pub requested_bytes: Option<u64>,
     pub charged_bytes: Option<u64>,
+    /// Since memmon came.
     pub peak_charged_bytes: Option<u64>,
     pub live_allocations: Option<u64>,
+    /// This, frees and failures: since memmon came; unknown where it only looked.
     pub allocations: Option<u64>,
     pub frees: Option<u64>,
     pub failed_allocations: Option<u64>,

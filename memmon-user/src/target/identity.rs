@@ -51,6 +51,14 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&String::from_utf8_lossy(&stat)).1
 }
 
+/// When the process was started, in nanoseconds since boot, rounded down to clock ticks.
+pub fn started_ns(pid: u32) -> Option<u64> {
+    let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+    start_ticks(pid)?
+        .checked_mul(1_000_000_000)?
+        .checked_div(per_second)
+}
+
 /// Whether the process runs: not gone, not a zombie.
 pub fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {

@@ -184,6 +184,7 @@ pub fn library(runtime: &str, path: &str, processes: usize) -> Library {
         probes: 5,
         processes,
         problem: None,
+        notes: Vec::new(),
     }
 }
 

@@ -22,6 +22,9 @@ const MAX_CAPACITY: u64 = 1 << 48;
 /// The register [`memmon_ebpf::spec::reg::DEVICE`] of circular buffers' owners: the device itself.
 const NO_ALLOCATOR: u64 = 0;
 
+/// How often an allocator that is busy is read until it holds still.
+const SETTLE_ATTEMPTS: usize = 20;
+
 impl TtMetal {
     pub fn new(layout: Layout) -> Self {
         Self { layout }
@@ -69,6 +72,10 @@ impl Model for TtMetal {
         Ok(owners)
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.layout.notes.clone()
+    }
+
     fn recover(&self, target: &Target<'_>) -> Result<Recovered, String> {
         let walker = self.walker(target);
         let scan = walker
@@ -82,9 +89,18 @@ impl Model for TtMetal {
             consistent: true,
             ..Recovered::default()
         };
-        for allocator in &scan.allocators {
+        for found in scan.allocators {
+            // Limits count for a walker: a fresh one an allocator.
+            let settled = self
+                .walker(target)
+                .settle(found.address, found.device, SETTLE_ATTEMPTS);
+            // It may be gone by now: then what was seen of it is not certain.
+            let allocator = settled.unwrap_or(Allocator {
+                consistent: false,
+                ..found
+            });
             recovered.consistent &= allocator.consistent;
-            take(&mut recovered, allocator, &uids);
+            take(&mut recovered, &allocator, &uids);
         }
         Ok(recovered)
     }
