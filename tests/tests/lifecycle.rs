@@ -203,7 +203,6 @@ fn a_thread_ends_in_an_allocation() -> Result<()> {
 /// It is gone after its bytes were taken: they are the allocator's for ever, and no event told of
 /// it. Either they are counted, or the row is no longer said to be exact.
 #[test]
-#[ignore = "open: the row stays exact; the exit of a thread would have to mark what was pending"]
 fn a_thread_ends_after_its_bytes_were_taken() -> Result<()> {
     for layout in BOTH {
         let (daemon, mut driver) = ready(layout)?;

@@ -150,6 +150,51 @@ fn begin(event: &Event, values: &Registers, outputs: u8) {
     }
 }
 
+/// The thread ends. What it was allocating may have been taken already, or not: its row is not
+/// exact from here on.
+#[inline(never)]
+pub fn abandoned(process: &Process, space: u32) {
+    let slot = PendingKey {
+        tid: process.tid,
+        space,
+    };
+    let Some(pending) = PENDING.get_ptr(&slot) else {
+        return;
+    };
+    // SAFETY: a map value; the slot is this thread's own.
+    let (proc, owner, pool) = unsafe {
+        let outputs = &(*pending).outputs;
+        (
+            (*pending).proc,
+            outputs[reg::OWNER as usize],
+            outputs[reg::POOL as usize] as u32,
+        )
+    };
+    let _ = PENDING.remove(&slot);
+    if proc != process.proc {
+        return;
+    }
+    let owner_at = OwnerKey {
+        proc,
+        owner,
+        space,
+        reserved: 0,
+    };
+    let ogen = match OWNERS.get_ptr(&owner_at) {
+        // SAFETY: a map value.
+        Some(owner) => unsafe { (*owner).ogen },
+        None => 0,
+    };
+    inexact(&RowKey {
+        proc,
+        owner,
+        space,
+        pool,
+        ogen,
+        reserved: 0,
+    });
+}
+
 /// Takes what is pending on this thread; outputs that are not in `set` become its.
 #[inline(always)]
 fn take_pending(event: &Event, values: &mut Registers, set: u8) -> bool {

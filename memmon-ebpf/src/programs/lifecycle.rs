@@ -5,11 +5,11 @@ use aya_ebpf::{
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
     programs::TracePointContext,
 };
-use memmon_ebpf::{ledger::PendingKey, record::ControlKind};
+use memmon_ebpf::record::ControlKind;
 
 use crate::{
-    emit,
-    maps::{FORKED, PENDING, PROCS, SCOPE},
+    emit, ledger,
+    maps::{FORKED, PROCS, SCOPE},
     process::{INHERIT_SCOPE, Process, setting},
 };
 
@@ -73,7 +73,7 @@ pub fn exit(ctx: &TracePointContext) {
         if space >= setting(&SPACES) {
             break;
         }
-        let _ = PENDING.remove(&PendingKey { tid, space });
+        ledger::abandoned(&process, space);
     }
     let at = setting(&EXIT_GROUP_DEAD_AT) as usize;
     if at == 0 {

@@ -36,8 +36,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         runtimes,
         args.observing.refresh(),
     )?;
-    wait_for_pids(args, observation.snapshots.clone()).await?;
-    let result = show(observation.snapshots.clone(), args).await;
+    wait_for_pids(args, observation.snapshots()).await?;
+    let result = show(observation.snapshots(), args).await;
     observation.stop();
     result
 }

@@ -19,6 +19,12 @@ pub fn now() -> String {
         .unwrap_or_default()
 }
 
+/// A moment that a BPF program saw.
+pub fn at_boot_ns(moment: u64) -> String {
+    let ago = i128::from(boot_ns()) - i128::from(moment);
+    rfc3339(OffsetDateTime::now_utc().unix_timestamp_nanos() - ago).unwrap_or_default()
+}
+
 pub fn rfc3339(epoch_ns: i128) -> Option<String> {
     OffsetDateTime::from_unix_timestamp_nanos(epoch_ns)
         .ok()?

@@ -105,7 +105,8 @@ impl Observer {
             }
         });
         for record in &failures {
-            self.tables.failure(record, clock::now());
+            self.tables
+                .failure(record, clock::at_boot_ns(record.header.time_ns));
         }
     }
 }

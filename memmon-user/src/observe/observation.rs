@@ -43,9 +43,10 @@ pub struct Request {
 /// What others hold of a running observation. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Observation {
-    /// The latest snapshot, at every refresh.
-    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
     pub requests: mpsc::Sender<Request>,
+    /// Dropped: the observer ends, whoever still holds `requests`.
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -57,6 +58,7 @@ impl Observation {
         refresh: Duration,
     ) -> Result<Self, StartError> {
         let (requests, inbox) = mpsc::channel(64);
+        let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("observer".to_owned())
@@ -79,9 +81,9 @@ impl Observation {
                             return;
                         }
                     };
-                    let (snapshots, receiver) = watch::channel(Arc::new(observer.snapshot()));
-                    let _ = ready.send(Ok(receiver));
-                    if let Err(error) = observer.run(inbox, snapshots, refresh).await {
+                    let snapshots = Arc::new(watch::Sender::new(Arc::new(observer.snapshot())));
+                    let _ = ready.send(Ok(snapshots.clone()));
+                    if let Err(error) = observer.run(inbox, snapshots, refresh, stopped).await {
                         eprintln!("memmon-ebpf: the observer stopped: {error}");
                     }
                 });
@@ -93,8 +95,14 @@ impl Observation {
         Ok(Self {
             snapshots,
             requests,
+            stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// The latest snapshot, at every refresh; none is drawn up while nobody has this.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
     }
 
     /// A snapshot with everything in it that had happened when this was called.
@@ -106,8 +114,7 @@ impl Observation {
 
     /// Detaches and waits until that is done.
     pub fn stop(mut self) {
-        let (requests, _) = mpsc::channel(1);
-        drop(std::mem::replace(&mut self.requests, requests));
+        drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

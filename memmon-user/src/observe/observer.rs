@@ -12,7 +12,7 @@ use std::{
 use memmon_ebpf::ledger::{Counter, OwnerKey, proc_flag};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 
@@ -34,9 +34,8 @@ use crate::{
     },
 };
 
-/// How often the drain looks at the history where no wake-up comes, and for processes that ended
-/// unnoticed.
-const DRAIN_EVERY: Duration = Duration::from_millis(50);
+/// How often processes are looked for that ended unnoticed. The history needs no timer: it is taken
+/// with every snapshot, and where it fills up the kernel wakes us.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A process that is observed.
@@ -119,16 +118,16 @@ impl Observer {
     pub(super) async fn run(
         &mut self,
         mut inbox: mpsc::Receiver<Request>,
-        snapshots: watch::Sender<Arc<Snapshot>>,
+        snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
         refresh: Duration,
+        mut stopped: oneshot::Receiver<()>,
     ) -> io::Result<()> {
         let control = readable(self.rings.control_fd())?;
         let history = readable(self.rings.history_fd())?;
         let mappings = readable(self.watch.as_raw_fd())?;
         let mut refresh = tokio::time::interval(refresh);
-        let mut drain = tokio::time::interval(DRAIN_EVERY);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        for timer in [&mut refresh, &mut drain, &mut sweep] {
+        for timer in [&mut refresh, &mut sweep] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
         loop {
@@ -145,9 +144,7 @@ impl Observer {
                     guard?.clear_ready();
                     self.drain_history();
                 }
-                _ = drain.tick() => {
-                    self.drain_history();
-                }
+                _ = &mut stopped => return Ok(()),
                 _ = sweep.tick() => self.sweep(),
                 _ = refresh.tick() => {
                     // Nobody looks: nothing to draw up.

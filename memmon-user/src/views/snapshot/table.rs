@@ -65,7 +65,7 @@ pub fn render(snapshot: &Snapshot, options: &Options) -> String {
     } else {
         out.push_str(&layout(
             &PROCESSES,
-            &process_rows(&snapshot.processes, bytes),
+            &process_rows(&snapshot.processes, &snapshot.devices, bytes),
             options.width,
         ));
     }
@@ -106,7 +106,12 @@ fn device_rows(devices: &[Device], bytes: Bytes) -> Vec<Vec<String>> {
                 .zip(pool.capacity_bytes)
                 .and_then(|(u, c)| units::percent(u, c));
             rows.push(vec![
-                device_label(&device.runtime, device.device, device.device_uid.as_deref()),
+                device_label(
+                    devices,
+                    &device.runtime,
+                    device.device,
+                    device.device_uid.as_deref(),
+                ),
                 text::visible(&pool.pool),
                 bytes.format_or_unknown(pool.charged_bytes),
                 bytes.format_or_unknown(pool.capacity_bytes),
@@ -120,7 +125,7 @@ fn device_rows(devices: &[Device], bytes: Bytes) -> Vec<Vec<String>> {
     rows
 }
 
-fn process_rows(processes: &[Process], bytes: Bytes) -> Vec<Vec<String>> {
+fn process_rows(processes: &[Process], devices: &[Device], bytes: Bytes) -> Vec<Vec<String>> {
     let mut rows: Vec<(&Process, Option<&Usage>)> = Vec::new();
     for process in processes {
         match &process.usage {
@@ -141,11 +146,16 @@ fn process_rows(processes: &[Process], bytes: Bytes) -> Vec<Vec<String>> {
         )
     });
     rows.into_iter()
-        .map(|(process, usage)| process_row(process, usage, bytes))
+        .map(|(process, usage)| process_row(process, usage, devices, bytes))
         .collect()
 }
 
-fn process_row(process: &Process, usage: Option<&Usage>, bytes: Bytes) -> Vec<String> {
+fn process_row(
+    process: &Process,
+    usage: Option<&Usage>,
+    devices: &[Device],
+    bytes: Bytes,
+) -> Vec<String> {
     // A process that is understood and has no rows holds nothing; one that is not may hold anything.
     let without = if process.usage.is_none() {
         UNKNOWN
@@ -174,7 +184,7 @@ fn process_row(process: &Process, usage: Option<&Usage>, bytes: Bytes) -> Vec<St
         pools::user(process.user.as_deref(), process.uid),
         usage.map_or_else(
             || without.into(),
-            |u| device_label(&u.runtime, u.device, u.device_uid.as_deref()),
+            |u| device_label(devices, &u.runtime, u.device, u.device_uid.as_deref()),
         ),
         usage.map_or_else(|| without.into(), |u| text::visible(&u.pool)),
         size(|u| u.charged_bytes),
@@ -190,11 +200,16 @@ fn process_row(process: &Process, usage: Option<&Usage>, bytes: Bytes) -> Vec<St
     ]
 }
 
-fn device_label(runtime: &str, device: Option<i64>, uid: Option<&str>) -> String {
+fn device_label(
+    devices: &[Device],
+    runtime: &str,
+    device: Option<i64>,
+    uid: Option<&str>,
+) -> String {
     format!(
         "{}:{}",
         text::visible(runtime),
-        pools::device_id(device, uid)
+        pools::device_id(devices, runtime, device, uid)
     )
 }
 

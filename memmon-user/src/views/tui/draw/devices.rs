@@ -57,7 +57,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let devices = &app.snapshot().devices;
     let pools = pools_of(devices);
     let many_runtimes = devices.iter().any(|d| d.runtime != devices[0].runtime);
-    let label = |d: &Device| label(d, many_runtimes);
+    let label = |d: &Device| label(d, devices, many_runtimes);
     let widest = devices
         .iter()
         .map(|d| text::width(&label(d)))
@@ -168,8 +168,13 @@ fn draw_bar(
     pen.put(&signs.bar_rest.repeat(width - peak), theme.quiet());
 }
 
-fn label(device: &Device, with_runtime: bool) -> String {
-    let id = pools::device_id(device.device, device.device_uid.as_deref());
+fn label(device: &Device, devices: &[Device], with_runtime: bool) -> String {
+    let id = pools::device_id(
+        devices,
+        &device.runtime,
+        device.device,
+        device.device_uid.as_deref(),
+    );
     let runtime = if with_runtime {
         format!("{}:", text::visible(&device.runtime))
     } else {

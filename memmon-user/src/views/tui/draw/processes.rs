@@ -189,7 +189,12 @@ fn device(
         None if row.main == Amount::Unknown => (UNKNOWN.into(), unknown),
         None => ("-".into(), plain),
         Some(usage) => {
-            let id = pools::device_id(usage.device, usage.device_uid.as_deref());
+            let id = pools::device_id(
+                &snapshot.devices,
+                &usage.runtime,
+                usage.device,
+                usage.device_uid.as_deref(),
+            );
             let style = if usage.device.is_none() && usage.device_uid.is_none() {
                 unknown
             } else {
