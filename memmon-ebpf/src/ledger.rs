@@ -101,6 +101,7 @@ pub struct PendingKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingValue {
+    /// 0 where nothing is pending.
     pub proc: u64,
     /// Which of `outputs` are set, one bit each.
     pub set: u64,

@@ -121,8 +121,10 @@ pub fn run(
             }
             op::PENDING => match PENDING.get_ptr(pending) {
                 // SAFETY: a map value stays readable until the program ends.
-                Some(pending) => unsafe { (*pending).outputs[instr.imm as usize & 7] },
-                None => 0,
+                Some(pending) if unsafe { (*pending).proc } != 0 => unsafe {
+                    (*pending).outputs[instr.imm as usize & 7]
+                },
+                _ => 0,
             },
             _ => return Outcome::ReadFailed,
         };

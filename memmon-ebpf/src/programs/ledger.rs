@@ -17,6 +17,8 @@ use crate::{
 };
 
 const NO_EXIST: u64 = 1;
+/// No process has this number.
+const NOTHING_PENDING: u64 = 0;
 
 type Registers = [u64; REGISTERS];
 
@@ -117,12 +119,24 @@ fn begin(event: &Event, values: &Registers, outputs: u8) {
         tid: event.process.tid,
         space: event.space,
     };
-    if let Some(lost) = PENDING.get_ptr(&slot) {
-        // The one before neither succeeded nor failed where it was watched: it failed.
-        let mut before = crate::interpreter::registers();
+    if let Some(slot) = PENDING.get_ptr_mut(&slot) {
         // SAFETY: a map value; the slot is this thread's own.
-        unsafe { copy_pending(lost, &mut before, 0) };
-        failed(event, &before);
+        let slot = unsafe { &mut *slot };
+        if slot.proc == event.process.proc {
+            // The one before neither succeeded nor failed where it was watched: it failed.
+            let mut before = crate::interpreter::registers();
+            // SAFETY: as above.
+            unsafe { copy_pending(slot, &mut before, 0) };
+            failed(event, &before);
+        }
+        // In place: a thread's slot is made once, and no lock is taken from then on.
+        slot.proc = event.process.proc;
+        slot.set = outputs as u64;
+        macro_rules! keep {
+            ($($index:literal)+) => { $( slot.outputs[$index] = values[$index]; )+ };
+        }
+        keep!(0 1 2 3 4 5 6 7);
+        return;
     }
     let value = PendingValue {
         proc: event.process.proc,
@@ -143,16 +157,18 @@ fn take_pending(event: &Event, values: &mut Registers, set: u8) -> bool {
         tid: event.process.tid,
         space: event.space,
     };
-    let Some(pending) = PENDING.get_ptr(&slot) else {
+    let Some(pending) = PENDING.get_ptr_mut(&slot) else {
         return false;
     };
     // SAFETY: a map value; the slot is this thread's own.
-    let proc = unsafe {
+    unsafe {
+        if (*pending).proc != event.process.proc {
+            return false;
+        }
         copy_pending(pending, values, set);
-        (*pending).proc
-    };
-    let _ = PENDING.remove(&slot);
-    proc == event.process.proc
+        (*pending).proc = NOTHING_PENDING;
+    }
+    true
 }
 
 #[inline(always)]

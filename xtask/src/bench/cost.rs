@@ -89,7 +89,7 @@ pub fn print(costs: &[Cost], raw: bool) {
     println!();
     println!(
         "{:<44} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>9}",
-        "nanoseconds, medians",
+        "nanoseconds of processor time, medians",
         "nobody",
         "empty",
         "memmon",

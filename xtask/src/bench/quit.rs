@@ -27,6 +27,11 @@ fn troupe(fixture: &Path, folder: &Path, copies: u32) -> Result<Vec<Subject>> {
 pub fn measure(programs: &Programs, fixture: &Path, copies: u32, rounds: u32) -> Result<()> {
     let (_folder, path) = scratch()?;
     let subjects = troupe(fixture, &path, copies)?;
+    let pids: Vec<String> = subjects
+        .iter()
+        .map(|subject| subject.pid().to_string())
+        .collect();
+    let pids = pids.join(",");
     println!();
     println!(
         "{:<44} {:>9} {:>9} {:>12} {:>12}",
@@ -45,7 +50,8 @@ pub fn measure(programs: &Programs, fixture: &Path, copies: u32, rounds: u32) ->
         let mut quit = Vec::new();
         let mut counts = (0, 0);
         for _ in 0..rounds {
-            let (daemon, took) = programs.memmon(words)?;
+            // What else the machine runs is not part of it.
+            let (daemon, took) = programs.memmon(&[&["--pid", &pids], words].concat())?;
             attach.push(milliseconds(took));
             let snapshot = daemon.snapshot(&programs.memmon)?;
             let libraries = snapshot["libraries"]
@@ -53,7 +59,7 @@ pub fn measure(programs: &Programs, fixture: &Path, copies: u32, rounds: u32) ->
                 .map_or(&[][..], Vec::as_slice);
             let probes = libraries.iter().filter_map(|row| row["probes"].as_u64());
             counts = (libraries.len(), probes.sum());
-            if counts.0 < subjects.len() {
+            if counts.0 != subjects.len() {
                 bail!(
                     "memmon-ebpf found {} libraries of {}",
                     counts.0,
