@@ -127,7 +127,8 @@ fn exit_without_close() -> Result<()> {
     for layout in BOTH {
         let (daemon, mut driver) = ready(layout)?;
         driver.ask("open chips 2")?;
-        driver.ask("alloc a DRAM 2097152 2048")?;
+        let answer = driver.ask("alloc a DRAM 2097152 2048")?;
+        agrees(&daemon, &answer)?;
         let answer = driver.ask("exit 3")?;
         assert_eq!(driver.wait()?.code(), Some(3));
         let process = daemon.wait_for("its end", |snapshot| exited(snapshot, driver.pid()))?;
