@@ -162,7 +162,8 @@ fn cache_dir() -> PathBuf {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    target.join("fixture")
+    // As the kernel names it in a process's mappings.
+    target.canonicalize().unwrap_or(target).join("fixture")
 }
 
 fn source_hash() -> Result<u64> {
