@@ -1,0 +1,102 @@
+//! A runtime that nobody but its user knows: a profile of one's own, return values and all, in the
+//! same BPF programs. The judge is what the program itself wrote down.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use memmon_tests::memmon::{Daemon, process};
+
+fn build(dir: &Path) -> Result<()> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("c-api");
+    let compile = |args: &[&str]| -> Result<()> {
+        let status = Command::new("cc")
+            .args(["-O1", "-g0"])
+            .args(args)
+            .current_dir(dir)
+            .status()
+            .context("cc is needed for this test")?;
+        ensure!(status.success(), "cc {args:?}");
+        Ok(())
+    };
+    let source = |name: &str| sources.join(name).display().to_string();
+    compile(&[
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libdev.so.1",
+        "-o",
+        "libdev.so.1",
+        &source("dev.c"),
+    ])?;
+    compile(&[
+        "-o",
+        "program",
+        &source("program.c"),
+        "./libdev.so.1",
+        "-Wl,-rpath,$ORIGIN",
+    ])
+}
+
+#[test]
+fn a_profile_of_ones_own() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    build(dir.path())?;
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/c-api.toml");
+    let start = || {
+        Command::new(dir.path().join("program"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+    };
+    // One that runs already makes the library known: it is attached before the next begins.
+    let mut before = start()?;
+    let mut said = String::new();
+    BufReader::new(before.stdout.take().context("stdout")?).read_line(&mut said)?;
+    let profile = profile.to_str().context("a plain path")?;
+    let daemon = Daemon::start(&["--profile", profile])?;
+
+    // Start times are told in hundredths of a second: surely after the attachment.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let mut program = start()?;
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().context("stdout")?).read_line(&mut line)?;
+    let truth: Vec<u64> = line
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let snapshot = daemon.snapshot()?;
+    let seen = process(&snapshot, program.id()).context("the program")?;
+    let rows = seen.usage.as_ref().context("its usage")?;
+    let row = |pool: &str| rows.iter().find(|row| row.pool == pool).context("a row");
+    let device = row("DEVICE")?;
+    assert_eq!(seen.since, "start");
+    assert_eq!(
+        (
+            device.requested_bytes,
+            device.charged_bytes,
+            device.live_allocations
+        ),
+        (Some(truth[0]), Some(truth[0]), Some(truth[1]))
+    );
+    assert_eq!(
+        (device.allocations, device.frees, device.failed_allocations),
+        (Some(100), Some(truth[2]), Some(truth[3]))
+    );
+    let host = row("HOST")?;
+    assert_eq!(
+        (host.charged_bytes, host.live_allocations),
+        (Some(truth[4]), Some(truth[5]))
+    );
+    assert_eq!(snapshot.health.unknown_frees, 0);
+    // What the first one holds is not known, and not said.
+    let old = process(&snapshot, before.id()).context("the first program")?;
+    assert_eq!(old.since, "attach");
+    for mut child in [before, program] {
+        drop(child.stdin.take());
+        ensure!(child.wait()?.success());
+    }
+    Ok(())
+}
