@@ -123,11 +123,13 @@ fn begin(event: &Event, values: &Registers, outputs: u8) {
         // SAFETY: a map value; the slot is this thread's own.
         let slot = unsafe { &mut *slot };
         if slot.proc == event.process.proc {
-            // The one before neither succeeded nor failed where it was watched: it failed.
+            // The one before neither succeeded nor failed where it was watched. It counts as failed,
+            // and the row as uncertain: it may be the first part of an allocation in several.
             let mut before = crate::interpreter::registers();
             // SAFETY: as above.
             unsafe { copy_pending(slot, &mut before, 0) };
             failed(event, &before);
+            missed(event, &before);
         }
         // In place: a thread's slot is made once, and no lock is taken from then on.
         slot.proc = event.process.proc;
