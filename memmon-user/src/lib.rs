@@ -1,6 +1,8 @@
 //! memmon-ebpf: who is holding the device memory?
 //!
-//! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`].
+//! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`]; [`observe`]
+//! drives it. What differs between runtimes is in [`runtimes`]; [`elf`] reads library files, and
+//! [`target`] processes. [`server`] shares one observation; [`cli`] is the command line.
 
 pub mod attach;
 pub mod cli;

@@ -12,7 +12,7 @@ THREADS = 6
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=300, help="allocations per thread and round")
+    parser.add_argument("--count", type=int, default=150, help="allocations per thread and round")
     args = lab.arguments(parser)
     mesh = lab.open_mesh(args.shape)
     lab.step("open")
@@ -26,7 +26,7 @@ def main():
                 rows = 32 * (1 + (number * 7 + seed) % 16)
                 handed.put((number, lab.tensor(mesh, (1, 1, rows, 64), lab.config("DRAM" if seed % 2 else "L1"))))
                 if number % 3 == 0:
-                    end(handed.get())
+                    end_one()
 
         def end(item):
             number, tensor = item
@@ -35,6 +35,12 @@ def main():
                 kept.append(tensor)
             else:
                 lab.ttnn.deallocate(tensor)
+
+        def end_one():
+            try:
+                end(handed.get_nowait())
+            except queue.Empty:
+                pass
 
         def drain():
             while (item := handed.get()) is not None:

@@ -1,0 +1,177 @@
+//! What a thread is allocating: between the attempt and its outcome.
+
+use memmon_ebpf::{
+    ledger::{Counter, OwnerKey, PendingKey, PendingValue, RowKey, proc_flag},
+    record::HistoryKind,
+    spec::reg,
+};
+
+use super::{Event, Registers, output, owners::generation, rows};
+use crate::{
+    atomic, counters, emit,
+    maps::{OWNERS, PENDING, PROCS},
+    process::Process,
+};
+
+/// No process has this number.
+pub(super) const NOTHING_PENDING: u64 = 0;
+
+#[inline(never)]
+pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
+    let slot = PendingKey {
+        tid: event.process.tid,
+        space: event.space,
+    };
+    if let Some(slot) = PENDING.get_ptr_mut(&slot) {
+        // SAFETY: a map value; the slot is this thread's own.
+        let slot = unsafe { &mut *slot };
+        if slot.proc == event.process.proc {
+            // The one before neither succeeded nor failed where it was watched. It counts as failed,
+            // and the row as uncertain: it may be the first part of an allocation in several.
+            let mut before = crate::interpreter::registers();
+            // SAFETY: as above.
+            unsafe { copy_pending(slot, &mut before, 0) };
+            failed(event, &before);
+            missed(event, &before);
+        }
+        // In place: a thread's slot is made once, and no lock is taken from then on.
+        slot.proc = event.process.proc;
+        slot.set = outputs as u64;
+        macro_rules! keep {
+            ($($index:literal)+) => { $( slot.outputs[$index] = values[$index]; )+ };
+        }
+        keep!(0 1 2 3 4 5 6 7);
+        return;
+    }
+    let value = PendingValue {
+        proc: event.process.proc,
+        set: outputs as u64,
+        outputs: [
+            values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7],
+        ],
+    };
+    if PENDING.insert(&slot, &value, 0).is_err() {
+        counters::count(Counter::TableFull);
+    }
+}
+
+/// The thread ends. What it was allocating may have been taken already, or not: its row is not
+/// exact from here on.
+#[inline(never)]
+pub fn abandoned(process: &Process, space: u32) {
+    let slot = PendingKey {
+        tid: process.tid,
+        space,
+    };
+    let Some(pending) = PENDING.get_ptr(&slot) else {
+        return;
+    };
+    // SAFETY: a map value; the slot is this thread's own.
+    let (proc, owner, pool) = unsafe {
+        let outputs = &(*pending).outputs;
+        (
+            (*pending).proc,
+            outputs[reg::OWNER as usize],
+            outputs[reg::POOL as usize] as u32,
+        )
+    };
+    let _ = PENDING.remove(&slot);
+    if proc != process.proc {
+        return;
+    }
+    let owner_at = OwnerKey {
+        proc,
+        owner,
+        space,
+        reserved: 0,
+    };
+    let ogen = match OWNERS.get_ptr(&owner_at) {
+        // SAFETY: a map value.
+        Some(owner) => unsafe { (*owner).ogen },
+        None => 0,
+    };
+    rows::inexact(&RowKey {
+        proc,
+        owner,
+        space,
+        pool,
+        ogen,
+        reserved: 0,
+    });
+}
+
+/// Takes what is pending on this thread; outputs that are not in `set` become its.
+#[inline(always)]
+pub(super) fn take_pending(event: &Event, values: &mut Registers, set: u8) -> bool {
+    let slot = PendingKey {
+        tid: event.process.tid,
+        space: event.space,
+    };
+    let Some(pending) = PENDING.get_ptr_mut(&slot) else {
+        return false;
+    };
+    // SAFETY: a map value; the slot is this thread's own.
+    unsafe {
+        if (*pending).proc != event.process.proc {
+            return false;
+        }
+        copy_pending(pending, values, set);
+        (*pending).proc = NOTHING_PENDING;
+    }
+    true
+}
+
+#[inline(always)]
+pub(super) unsafe fn copy_pending(pending: *const PendingValue, values: &mut Registers, set: u8) {
+    // Unrolled, so that every access is at a known place.
+    macro_rules! copy {
+        ($($index:literal)+) => { $(
+            if set & (1 << $index) == 0 {
+                // SAFETY: the caller's.
+                values[$index] = unsafe { (*pending).outputs[$index] };
+            }
+        )+ };
+    }
+    copy!(0 1 2 3 4 5 6 7);
+}
+
+/// An allocation of which not even the owner is known: none of the process's numbers is sure.
+#[inline(never)]
+pub(super) fn missed_somewhere(event: &Event) {
+    if let Some(known) = PROCS.get_ptr_mut(&event.process.tgid) {
+        // SAFETY: a map value; the flag is only ever set, by whichever thread.
+        unsafe { (*known).flags |= proc_flag::INEXACT };
+    }
+}
+
+/// An allocation that took place, but about which not enough is known to count it.
+#[inline(never)]
+pub(super) fn missed(event: &Event, values: &Registers) {
+    if let Some(ogen) = generation(event, values) {
+        rows::inexact(&rows::row_key(event, values, ogen));
+    }
+}
+
+#[inline(never)]
+pub(super) fn failed(event: &Event, values: &Registers) {
+    let Some(ogen) = generation(event, values) else {
+        return;
+    };
+    let requested = output(values, reg::REQUESTED);
+    if let Some(row) = rows::row(&rows::row_key(event, values, ogen)) {
+        // SAFETY: `row` is a map value.
+        unsafe {
+            atomic::add(&raw mut (*row).failed, 1);
+            atomic::add(&raw mut (*row).failed_bytes, requested);
+            atomic::add(&raw mut (*row).sequence, 1);
+        }
+    }
+    emit::history(HistoryKind::Failed, &event.process, |record| {
+        record.owner = output(values, reg::OWNER);
+        record.requested = requested;
+        record.charged = output(values, reg::CHARGED);
+        record.space = event.space;
+        record.pool = output(values, reg::POOL) as u32;
+        record.ogen = ogen;
+    });
+}
