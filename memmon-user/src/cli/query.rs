@@ -24,7 +24,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         None => look(args, &runtimes)?,
     };
     check_devices(args, &snapshot)?;
-    check_found(args, &snapshot)?;
+    check_found(args, &runtimes, &snapshot)?;
     let options = snapshot::Options::default();
     let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)
         .map_err(|error| Failure::of(&error))?;
@@ -93,10 +93,10 @@ fn look(args: &Watch, runtimes: &Runtimes) -> Result<Snapshot, Failure> {
 }
 
 /// Every `--pid` must map a known runtime.
-fn check_found(args: &Watch, snapshot: &Snapshot) -> Result<(), Failure> {
+fn check_found(args: &Watch, runtimes: &Runtimes, snapshot: &Snapshot) -> Result<(), Failure> {
     for pid in &args.scope.pids {
         if !snapshot.processes.iter().any(|process| process.pid == *pid)
-            && (!args.scope.devices.is_empty() || maps_no_runtime(args, *pid))
+            && (!args.scope.devices.is_empty() || maps_no_runtime(runtimes, *pid))
         {
             return Err(no_runtime(*pid));
         }
@@ -104,10 +104,7 @@ fn check_found(args: &Watch, snapshot: &Snapshot) -> Result<(), Failure> {
     Ok(())
 }
 
-fn maps_no_runtime(args: &Watch, pid: u32) -> bool {
-    let Ok(runtimes) = args.runtimes.load() else {
-        return true;
-    };
+fn maps_no_runtime(runtimes: &Runtimes, pid: u32) -> bool {
     maps::of_process(pid).is_ok_and(|regions| {
         !regions
             .iter()
