@@ -5,12 +5,17 @@
 
 mod app;
 mod draw;
+mod history;
 mod input;
 mod keys;
+mod moment;
+mod mouse;
+mod pages;
 mod rows;
 pub mod source;
 mod terminal;
 mod theme;
+mod units;
 
 use std::io;
 use std::sync::Arc;

@@ -17,6 +17,8 @@ pub struct Theme {
 pub struct Signs {
     /// From empty to full, by eighths where there are nine.
     pub bar: &'static [&'static str],
+    /// A line of history: from nothing to full.
+    pub spark: &'static [&'static str],
     pub bar_peak: &'static str,
     pub bar_rest: &'static str,
     pub descending: &'static str,
@@ -30,6 +32,7 @@ pub struct Signs {
 
 const UNICODE: Signs = Signs {
     bar: &[" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"],
+    spark: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     bar_peak: "─",
     bar_rest: "╌",
     descending: "▼",
@@ -43,6 +46,7 @@ const UNICODE: Signs = Signs {
 
 const ASCII: Signs = Signs {
     bar: &[" ", "#"],
+    spark: &["_", ".", ":", "-", "=", "+", "*", "#"],
     bar_peak: "-",
     bar_rest: ".",
     descending: "v",

@@ -5,8 +5,9 @@ mod devices;
 mod header;
 mod health;
 mod help;
-mod pen;
+pub mod pen;
 mod processes;
+pub mod spark;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -64,7 +65,7 @@ pub fn frame(app: &mut App, buffer: &mut Buffer) {
     }
 }
 
-fn length(lines: usize) -> u16 {
+pub fn length(lines: usize) -> u16 {
     u16::try_from(lines).unwrap_or(u16::MAX)
 }
 

@@ -1,0 +1,35 @@
+//! What happened.
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use super::{Context, Page, Reaction};
+use crate::views::tui::{keys::Key, mouse::MouseEvent};
+
+#[derive(Debug, Default)]
+pub struct EventsPage;
+
+impl Page for EventsPage {
+    fn title(&self, _ctx: &Context<'_>) -> String {
+        "events".into()
+    }
+
+    fn update(&mut self, _ctx: &Context<'_>) {}
+
+    fn key(&mut self, _key: Key, _ctx: &Context<'_>) -> Reaction {
+        Reaction::Ignored
+    }
+
+    fn mouse(&mut self, _event: MouseEvent, _ctx: &Context<'_>) -> Reaction {
+        Reaction::Ignored
+    }
+
+    fn draw(&mut self, _area: Rect, _buffer: &mut Buffer, _ctx: &Context<'_>) {}
+
+    fn help(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    fn keys(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+}
