@@ -28,6 +28,9 @@ pub struct Signs {
     pub rule: &'static str,
     pub up_down: &'static str,
     pub dot: &'static str,
+    /// Where nothing lies, and where the most could.
+    pub free: &'static str,
+    pub free_largest: &'static str,
 }
 
 const UNICODE: Signs = Signs {
@@ -42,6 +45,8 @@ const UNICODE: Signs = Signs {
     rule: "─",
     up_down: "↑↓",
     dot: "·",
+    free: "·",
+    free_largest: "─",
 };
 
 const ASCII: Signs = Signs {
@@ -56,6 +61,8 @@ const ASCII: Signs = Signs {
     rule: "-",
     up_down: "Up/Down",
     dot: "-",
+    free: ".",
+    free_largest: "-",
 };
 
 impl Theme {
@@ -109,6 +116,24 @@ impl Theme {
 
     pub fn selected(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
+    }
+
+    pub fn is_colored(self) -> bool {
+        self.color
+    }
+
+    /// One process of several, by its place among them; its neighbouring blocks are told apart by `second`.
+    pub fn process(self, place: usize, second: bool) -> Style {
+        const COLORS: [(Color, Color); 6] = [
+            (Color::Blue, Color::LightBlue),
+            (Color::Magenta, Color::LightMagenta),
+            (Color::Green, Color::LightGreen),
+            (Color::Cyan, Color::LightCyan),
+            (Color::Yellow, Color::LightYellow),
+            (Color::Red, Color::LightRed),
+        ];
+        let (one, other) = COLORS[place % COLORS.len()];
+        self.colored(if second { other } else { one })
     }
 
     /// How full a pool is.
