@@ -4,6 +4,8 @@
 pub mod device;
 pub mod events;
 pub mod process;
+#[cfg(test)]
+mod testing;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
