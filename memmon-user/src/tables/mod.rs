@@ -17,6 +17,8 @@ mod rows;
 pub mod snapshot;
 
 #[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
