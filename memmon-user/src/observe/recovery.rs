@@ -117,10 +117,10 @@ impl Observer {
                 ogen,
                 placement: owner.placement.clone().lasting(),
             });
-            self.tell(Fact::Baseline {
-                key: row_key(proc, space, owner.owner, owner.pool, ogen),
-                baseline: Baseline::default(),
-            });
+            // A row even where it holds nothing; what it held is not forgotten by a second look.
+            let key = row_key(proc, space, owner.owner, owner.pool, ogen);
+            let baseline = self.tables.baseline_of(&key);
+            self.tell(Fact::Baseline { key, baseline });
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
@@ -144,24 +144,16 @@ impl Observer {
             };
             if self.kernel.add_live(key, value) {
                 live.extend(LiveEntry::of(&key, &value));
-                let sum = sums
-                    .entry(row_key(
-                        proc,
-                        space,
-                        allocation.owner,
-                        allocation.pool,
-                        ogen,
-                    ))
-                    .or_default();
-                sum.requested += allocation.requested as i64;
-                sum.charged += allocation.charged as i64;
-                sum.live += 1;
+                let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
+                sums.entry(row)
+                    .or_insert_with(|| self.tables.baseline_of(&row))
+                    .add(allocation.requested, allocation.charged);
             }
         }
         // Events of what is freed meanwhile come after.
         self.journal.tell(&Fact::Live(live));
-        for (key, sum) in sums {
-            self.tell(Fact::Baseline { key, baseline: sum });
+        for (key, baseline) in sums {
+            self.tell(Fact::Baseline { key, baseline });
         }
     }
 }

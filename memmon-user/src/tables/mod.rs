@@ -227,6 +227,14 @@ impl Tables {
             .is_none_or(|row| value.sequence > row.kernel.sequence)
     }
 
+    /// What is known to have been held before; nothing where the row is new.
+    pub fn baseline_of(&self, key: &RowKey) -> Baseline {
+        self.rows
+            .get(key)
+            .map(|row| row.baseline)
+            .unwrap_or_default()
+    }
+
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {
         let placement = self.placement_of(&OwnerId::of(key), key.ogen)?;
         placement.pools.get(&key.pool).copied()
