@@ -6,17 +6,19 @@ use std::{
     thread,
 };
 
-use memmon_ebpf::ledger::RowKey;
+use memmon_ebpf::ledger::{LiveKey, LiveValue, RowKey};
 use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
 use super::{clock, journal, observer::Observer};
 use crate::{
-    attach::live::LiveReader,
+    attach::batch::Reader,
     tables::{
         Batch, Fact, Follower, Tables,
         live::{Inspect, LiveEntry},
     },
 };
+
+type LiveReader = Reader<LiveKey, LiveValue>;
 
 /// Questions that may wait; more are refused.
 const WAITING: usize = 16;
@@ -103,7 +105,7 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
 
 fn entries(reader: &LiveReader) -> io::Result<Vec<LiveEntry>> {
     let mut entries = Vec::new();
-    reader.read(|key, value| entries.extend(LiveEntry::of(key, value)))?;
+    reader.read(|key, value| entries.extend(LiveEntry::of(&key, &value)))?;
     Ok(entries)
 }
 
