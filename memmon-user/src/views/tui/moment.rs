@@ -25,6 +25,13 @@ pub fn clock(time: &str) -> Option<String> {
     plain.then(|| format!("{clock}{zone}"))
 }
 
+/// `12:00:00 UTC` of nanoseconds since 1970.
+pub fn words_of_nanos(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000 % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
+}
+
 /// A span in two parts at most, six cells at most: `8s`, `3m05s`, `2h07m`, `4d11h`, `900d`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -57,6 +64,10 @@ mod tests {
         assert_eq!(
             clock("2026-01-31T12:34:56.789Z").as_deref(),
             Some("12:34:56 UTC")
+        );
+        assert_eq!(
+            words_of_nanos(86_400_000_000_000 * 9 + 45_296_789_000_000),
+            "12:34:56 UTC"
         );
         assert_eq!(clock("T\u{1b}[2J0000"), None);
     }

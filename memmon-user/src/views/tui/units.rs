@@ -39,9 +39,17 @@ impl Units {
         match (self, short) {
             (Self::Auto, true) => 6,
             (Self::Auto, false) => 8,
-            (Self::Bytes, _) => 15,
-            (Self::Mib, _) => 8,
+            (Self::Bytes, _) => 17,
+            (Self::Mib, _) => 10,
             (Self::Percent, _) => 6,
+        }
+    }
+
+    /// The cells that amounts up to `largest` take.
+    pub fn width_for(self, short: bool, largest: u64) -> usize {
+        match self {
+            Self::Bytes | Self::Mib => self.format(largest, None, short).len(),
+            Self::Auto | Self::Percent => self.width(short),
         }
     }
 

@@ -14,9 +14,8 @@ pub use self::series::{Series, Tick};
 use super::moment;
 use crate::tables::snapshot::{Device, Process, Snapshot, Usage};
 
-/// How long the past is.
-pub const REACH: Duration = Duration::from_secs(15 * 60);
 const TICK_MS: u64 = 500;
+/// How long the past is: a quarter of an hour.
 const REACH_TICKS: Tick = 1800;
 /// Between snapshots that are further apart than this, nothing is known.
 const GAP_TICKS: Tick = 60;
@@ -321,7 +320,7 @@ impl RowPast {
         }
     }
 
-    fn is(&self, usage: &Usage) -> bool {
+    pub fn is(&self, usage: &Usage) -> bool {
         self.device == usage.device
             && self.pool == usage.pool
             && self.device_uid == usage.device_uid

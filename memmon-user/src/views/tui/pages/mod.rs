@@ -3,6 +3,7 @@
 
 pub mod device;
 pub mod events;
+pub mod overview;
 pub mod process;
 #[cfg(test)]
 mod testing;
@@ -27,6 +28,12 @@ pub enum PageKind {
 
 impl PageKind {
     pub const ALL: [Self; 4] = [Self::Overview, Self::Process, Self::Device, Self::Events];
+
+    /// So many further, round and round.
+    pub fn neighbour(self, steps: usize) -> Self {
+        let at = Self::ALL.iter().position(|kind| *kind == self).unwrap_or(0);
+        Self::ALL[(at + steps) % Self::ALL.len()]
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -110,6 +117,10 @@ pub trait Page {
     fn help(&self) -> &'static [(&'static str, &'static str)];
     /// The most important of its keys, for the last line: key and word.
     fn keys(&self) -> &'static [(&'static str, &'static str)];
+    /// What stands at the right of the last line, such as which rows are in sight.
+    fn status(&self) -> Option<String> {
+        None
+    }
     /// The live allocations that it wants to see, asked for anew at every refresh.
     fn wants(&self) -> Option<LiveAsk> {
         None

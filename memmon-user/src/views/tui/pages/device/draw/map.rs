@@ -176,7 +176,7 @@ fn grid(
 
 /// Whether a cell can tell both whose it is (a colour) and how full it is (eighths of a block).
 fn blocks_fit(ctx: &Context<'_>) -> bool {
-    ctx.theme.is_colored() && ctx.theme.signs.bar.len() == 9
+    ctx.theme.has_color() && ctx.theme.signs.bar.len() == 9
 }
 
 fn sign(
