@@ -11,11 +11,14 @@ mod failures;
 mod filter;
 pub mod journal;
 pub mod live;
+pub mod moment;
 mod processes;
 mod remote;
 mod rows;
 pub mod snapshot;
 
+#[cfg(test)]
+mod journal_tests;
 #[cfg(test)]
 mod tests;
 
@@ -223,6 +226,14 @@ impl Tables {
         self.rows
             .get(key)
             .is_none_or(|row| value.sequence > row.kernel.sequence)
+    }
+
+    /// What is known to have been held before; nothing where the row is new.
+    pub fn baseline_of(&self, key: &RowKey) -> Baseline {
+        self.rows
+            .get(key)
+            .map(|row| row.baseline)
+            .unwrap_or_default()
     }
 
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {

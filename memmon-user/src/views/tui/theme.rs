@@ -28,6 +28,9 @@ pub struct Signs {
     pub good: &'static str,
     pub rule: &'static str,
     pub dot: &'static str,
+    /// Where nothing lies, and where the most could.
+    pub free: &'static str,
+    pub free_largest: &'static str,
     /// A group that can be opened, and one that is open.
     pub closed: &'static str,
     pub opened: &'static str,
@@ -48,6 +51,8 @@ const UNICODE: Signs = Signs {
     good: "✓",
     rule: "─",
     dot: "·",
+    free: "·",
+    free_largest: "─",
     closed: "▸",
     opened: "▾",
     at_most: "≤",
@@ -67,6 +72,8 @@ const ASCII: Signs = Signs {
     good: "ok",
     rule: "-",
     dot: "-",
+    free: ".",
+    free_largest: "-",
     closed: "+",
     opened: "-",
     at_most: "<=",
@@ -174,6 +181,20 @@ impl Theme {
 
     pub fn selected(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
+    }
+
+    /// One process of several, by its place among them; its neighbouring blocks are told apart by `second`.
+    pub fn process(self, place: usize, second: bool) -> Style {
+        const COLORS: [[(Color, u8); 2]; 6] = [
+            [(Color::Blue, 25), (Color::LightBlue, 32)],
+            [(Color::Magenta, 90), (Color::LightMagenta, 133)],
+            [(Color::Green, 28), (Color::LightGreen, 64)],
+            [(Color::Cyan, 30), (Color::LightCyan, 37)],
+            [(Color::Yellow, 130), (Color::LightYellow, 172)],
+            [(Color::Red, 124), (Color::LightRed, 160)],
+        ];
+        let (dark, light) = COLORS[place % COLORS.len()][usize::from(second)];
+        self.colored(dark, light)
     }
 
     /// How full a pool is.

@@ -5,6 +5,8 @@ pub mod device;
 pub mod events;
 pub mod overview;
 pub mod process;
+#[cfg(test)]
+mod testing;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
