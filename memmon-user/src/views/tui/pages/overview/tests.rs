@@ -304,9 +304,9 @@ fn groups_come_to_what_their_rows_come_to() {
     seen.press(&[Key::Down, Key::Enter]);
     // By device, user, cgroup, and not at all.
     for (words, groups) in [
-        ("device 0: 2 processes", 4),
-        ("user ada: 2 processes", 3),
-        ("session-2.scope: 5 processes", 1),
+        ("▸2            device 0 ", 3),
+        ("▸2            user ada ", 3),
+        ("▸5            /user.slice/", 1),
     ] {
         seen.press(&[Key::Char('g')]);
         seen.draw(140, 30);

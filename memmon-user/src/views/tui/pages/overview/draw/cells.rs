@@ -87,7 +87,7 @@ pub fn group(
             };
             (format!("{sign}{number}"), strong)
         }
-        Column::Command if !by_process => (group_label(group, table, ctx), strong),
+        Column::Command if !by_process => (group_name(group, table, ctx), strong),
         Column::Device if table.grouping() != Grouping::Device => {
             let place = first.usage(ctx.snapshot);
             let is_one = group.rows.iter().all(|&at| {
@@ -133,11 +133,15 @@ pub fn group(
 
 /// What the rows of a group have in common, and how many processes they are.
 pub fn group_label(group: &Group, table: &Table, ctx: &Context<'_>) -> String {
+    let count = counted(group.processes(&table.rows) as u64, "process", "processes");
+    format!("{}: {count}", group_name(group, table, ctx))
+}
+
+fn group_name(group: &Group, table: &Table, ctx: &Context<'_>) -> String {
     let first = group.first(&table.rows);
     let process = first.process(ctx.snapshot);
-    let count = counted(group.processes(&table.rows) as u64, "process", "processes");
-    let name = match table.grouping() {
-        Grouping::None | Grouping::Process => return command(process, 80),
+    match table.grouping() {
+        Grouping::None | Grouping::Process => command(process, 80),
         Grouping::User => format!("user {}", pools::user(process.user.as_deref(), process.uid)),
         Grouping::Cgroup => match &process.cgroup {
             Some(cgroup) => text::visible(cgroup),
@@ -152,8 +156,7 @@ pub fn group_label(group: &Group, table: &Table, ctx: &Context<'_>) -> String {
             }
             None => "no device".into(),
         },
-    };
-    format!("{name}: {count}")
+    }
 }
 
 fn number(
