@@ -1,6 +1,7 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
 mod args;
+mod doctor;
 mod exit;
 mod profiles;
 mod query;
@@ -56,6 +57,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             None => watch::main(&args.watch).await,
             Some(Command::Run(run)) => run::main(&run).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
         }
     });
