@@ -128,6 +128,18 @@ pub enum Command {
     Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
     Profiles(Profiles),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on standard output
+    Man {
+        /// Write a page for each command into this folder instead
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

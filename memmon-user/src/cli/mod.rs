@@ -1,6 +1,7 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
 mod args;
+mod derived;
 mod doctor;
 mod exit;
 mod profiles;
@@ -59,6 +60,8 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Serve(serve)) => serve::main(&serve).await,
             Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
+            Some(Command::Completions { shell }) => derived::completions(shell),
+            Some(Command::Man { output }) => derived::manual(output.as_deref()),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.
