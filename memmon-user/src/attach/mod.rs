@@ -3,5 +3,6 @@
 pub mod capabilities;
 pub mod features;
 pub mod kernel;
+pub mod live;
 pub mod plan;
 pub mod wire;
