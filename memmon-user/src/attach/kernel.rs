@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
     programs::{
         ProgramError, TracePoint, UProbe,
         trace_point::TracePointLink,
@@ -20,7 +20,7 @@ use memmon_ebpf::{
     spec::{MAX_SPECS, ProbeSpec},
 };
 
-use super::{features::Features, live::LiveReader, wire::Wire};
+use super::{features::Features, live::LiveReader, messages, rings::Rings, wire::Wire};
 
 /// Sizes and scope, fixed when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -137,23 +137,6 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
 }
 
-/// The ring buffers, apart from the rest: they are read by the drain alone.
-#[expect(missing_debug_implementations, reason = "aya's maps have none")]
-pub struct Rings {
-    pub history: RingBuf<MapData>,
-    pub control: RingBuf<MapData>,
-}
-
-impl Rings {
-    pub fn control_fd(&self) -> RawFd {
-        self.control.as_raw_fd()
-    }
-
-    pub fn history_fd(&self) -> RawFd {
-        self.history.as_raw_fd()
-    }
-}
-
 static OBJECT: &[u8] = include_bytes_aligned!("../../../memmon-ebpf/object/memmon.bpf.o");
 
 const LIFECYCLE: [(&str, &str); 3] = [
@@ -178,6 +161,7 @@ impl Kernel {
             .override_global("FORK_CHILD_AT", &features.tracepoints.fork_child, true)
             .override_global("SPACES", &settings.spaces, true)
             .override_global("WAKE_AT", &wake_at, true)
+            .override_global(messages::LEVEL, &messages::wanted(), true)
             .map_max_entries("HISTORY", settings.history_bytes)
             .map_max_entries("LIVE", settings.live_entries)
             .load(OBJECT)
@@ -205,10 +189,7 @@ impl Kernel {
                 source: Box::new(source),
             })?;
         }
-        let rings = Rings {
-            history: take(&mut ebpf, "HISTORY")?,
-            control: take(&mut ebpf, "CONTROL")?,
-        };
+        let rings = Rings::take(&mut ebpf)?;
         let live_fd = match ebpf.map("LIVE") {
             Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
             _ => return Err(KernelError::Missing("LIVE")),
@@ -347,6 +328,16 @@ impl Kernel {
         Ok(self.next_spec - 1)
     }
 
+    /// Instructions that the verifier went through for the program that every probe runs, where the
+    /// kernel says so (5.16).
+    pub fn verified_instructions(&self) -> Option<u32> {
+        self.ebpf
+            .program(self.entry)?
+            .info()
+            .ok()?
+            .verified_instruction_count()
+    }
+
     pub fn add_to_scope(&mut self, pid: u32) -> Result<()> {
         self.scope
             .insert(&pid, &1, 0)
@@ -464,7 +455,7 @@ impl Drop for Kernel {
     }
 }
 
-fn map_error(name: &'static str, source: aya::maps::MapError) -> KernelError {
+pub(super) fn map_error(name: &'static str, source: aya::maps::MapError) -> KernelError {
     KernelError::Map {
         name,
         source: Box::new(source),
@@ -484,7 +475,7 @@ where
         })
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
+pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
 where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

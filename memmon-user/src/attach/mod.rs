@@ -4,5 +4,7 @@ pub mod capabilities;
 pub mod features;
 pub mod kernel;
 pub mod live;
+pub mod messages;
 pub mod plan;
+pub mod rings;
 pub mod wire;

@@ -7,12 +7,17 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 
+use log::LevelFilter;
+
 use super::exit::Failure;
 use crate::{
     observe::{Options, Runtimes},
     tables::Filter,
     views::snapshot::Format,
 };
+
+/// What `--log` takes; each level has those before it.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
@@ -31,6 +36,10 @@ pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 pub struct Args {
     #[command(flatten)]
     pub watch: Watch,
+    /// How much memmon says about itself, on standard error
+    #[arg(long, global = true, value_name = "LEVEL", env = "MEMMON_LOG", hide_env = true, default_value = "warn",
+        value_parser = PossibleValuesParser::new(LEVELS).map(|name| level(&name)))]
+    pub log: LevelFilter,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -260,6 +269,10 @@ impl RuntimeArgs {
 
 fn format(name: &str) -> Format {
     name.parse().unwrap_or_default()
+}
+
+fn level(name: &str) -> LevelFilter {
+    name.parse().unwrap_or(LevelFilter::Warn)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -4,6 +4,7 @@ mod args;
 mod derived;
 mod doctor;
 mod exit;
+mod logging;
 mod profiles;
 mod query;
 mod rights;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {

@@ -33,7 +33,10 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         ..run.observing.options(filter)
     };
     let observation = Observation::start(options, runtimes, run.observing.refresh())?;
+    // The terminal is the command's.
+    let held = logging::hold();
     let status = command(run).await;
+    drop(held);
     let last = observation.snapshot(Filter::default()).await;
     observation.stop();
     let status = status?;

@@ -47,10 +47,11 @@ fn kernel(features: &Features) -> Vec<Check> {
         Err(error) => return vec![refused(PROGRAMS, error.is_permission(), chain(&error))],
     };
     let took = started.elapsed().as_millis();
-    let loaded = AREA.ok(
-        PROGRAMS,
-        format!("loaded and taken by the verifier in {took} ms"),
-    );
+    let verified = match kernel.verified_instructions() {
+        Some(count) => format!(" ({count} instructions verified a probe)"),
+        None => String::new(),
+    };
+    let loaded = AREA.ok(PROGRAMS, format!("loaded in {took} ms{verified}"));
     vec![loaded, probe(&mut kernel)]
 }
 

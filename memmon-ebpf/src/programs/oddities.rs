@@ -1,0 +1,44 @@
+//! What should not happen, told in words: the first time on each CPU, the second, the fourth, …
+//!
+//! A hit in which nothing is odd pays nothing for it: [`tell`] is out of line, and with logging off
+//! the verifier takes it out.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_log_ebpf::{debug, warn};
+use memmon_ebpf::ledger::Counter;
+
+/// Whether it is worth a word.
+#[inline(always)]
+pub const fn is_odd(counter: Counter) -> bool {
+    matches!(
+        counter,
+        Counter::BadSpecs | Counter::TableFull | Counter::LiveFull | Counter::FailedReads
+    )
+}
+
+/// `counter`, in the process that runs this, for the `times`th time on this CPU.
+#[inline(never)]
+pub fn tell(counter: u32, times: u64) {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if counter == Counter::BadSpecs as u32 {
+        warn!(
+            (),
+            "pid {}: hit a probe without a spec of this version ({} times)", pid, times
+        );
+    } else if counter == Counter::TableFull as u32 {
+        warn!(
+            (),
+            "pid {}: a table is full, its rows are not exact ({} times)", pid, times
+        );
+    } else if counter == Counter::LiveFull as u32 {
+        warn!(
+            (),
+            "pid {}: more live allocations than --live-entries ({} times)", pid, times
+        );
+    } else {
+        debug!(
+            (),
+            "pid {}: memory that a probe needs could not be read ({} times)", pid, times
+        );
+    }
+}
