@@ -17,7 +17,9 @@ const MOST: usize = 64 << 10;
 /// Before the BPF programs are loaded: they are told the level then.
 pub fn start(level: LevelFilter) {
     let started = Builder::new()
-        .filter_level(level)
+        // Libraries tell more than anybody wants to know.
+        .filter_level(level.min(LevelFilter::Warn))
+        .filter_module("memmon", level)
         .target(Target::Pipe(Box::new(Out)))
         .try_init();
     // It fails where there is one already, which then is the right one.

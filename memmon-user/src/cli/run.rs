@@ -11,7 +11,7 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{args::Run, exit::Failure, rights};
+use super::{args::Run, exit::Failure, logging, rights};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},

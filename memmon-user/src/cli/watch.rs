@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{args::Watch, exit::Failure, query, rights};
+use super::{args::Watch, exit::Failure, logging, query, rights};
 use crate::{
     observe::Observation,
     tables::snapshot::Snapshot,
@@ -75,6 +75,8 @@ async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
         return stream(snapshots, args).await;
     }
     let options = tui::Options::from_environment(args.observing.refresh(), String::new());
+    // After the screen is given back.
+    let _held = logging::hold();
     match tui::run(snapshots, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),

@@ -77,7 +77,7 @@ pub fn run(kernel: &mut Kernel) -> Result<Passed, Error> {
     let attachment = kernel.attach("/proc/self/exe", &[point])?;
     let called = call_in_child();
     let (mut allocations, mut requested) = (0, 0);
-    for (_, row) in kernel.rows() {
+    for (_, row) in kernel.rows.all() {
         allocations += row.allocations;
         requested += row.requested;
     }
