@@ -50,9 +50,9 @@ impl Default for Settings {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("cannot load the BPF programs: {0}")]
+    #[error("cannot load the BPF programs")]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refuses the BPF program `{name}`: {source}")]
+    #[error("the kernel refuses the BPF program `{name}`")]
     Program {
         name: &'static str,
         #[source]
@@ -60,7 +60,7 @@ pub enum KernelError {
     },
     #[error("the BPF object lacks `{0}`: it was not built from this source")]
     Missing(&'static str),
-    #[error("BPF map {name}: {source}")]
+    #[error("BPF map {name}")]
     Map {
         name: &'static str,
         #[source]

@@ -65,12 +65,12 @@ fn page(command: &Command) -> Result<(String, Vec<u8>), Failure> {
         .source(format!("{NAME} {}", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
     let mut text = Vec::new();
-    man.render(&mut text).map_err(|error| Failure::of(&error))?;
+    man.render(&mut text)?;
     Ok((man.get_filename(), text))
 }
 
 fn write(file: Option<&Path>, text: &[u8]) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(text);
-    let _ = output::write_whole(file, &text).map_err(|error| Failure::of(&error))?;
+    let _ = output::write_whole(file, &text)?;
     Ok(())
 }

@@ -22,7 +22,7 @@ pub async fn main(args: &Doctor) -> Result<ExitCode, Failure> {
         ReportFormat::Text => text::render(&report, style()),
         ReportFormat::Json => json(&report)?,
     };
-    let _ = output::write_whole(None, &text).map_err(|error| Failure::of(&error))?;
+    let _ = output::write_whole(None, &text)?;
     Ok(ExitCode::from(match report.verdict {
         Verdict::Able | Verdict::ThroughDaemon => DONE,
         Verdict::NotPermitted => NOT_PERMITTED,
@@ -38,7 +38,5 @@ fn style() -> text::Style {
 }
 
 fn json(report: &Report) -> Result<String, Failure> {
-    serde_json::to_string_pretty(report)
-        .map(|text| text + "\n")
-        .map_err(|error| Failure::of(&error))
+    Ok(serde_json::to_string_pretty(report)? + "\n")
 }

@@ -14,6 +14,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use self::{
@@ -38,7 +39,7 @@ pub fn main() -> ExitCode {
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
-            let mut text = failure.message;
+            let mut text = failure.to_string();
             if !text.ends_with('\n') {
                 text.push('\n');
             }
@@ -53,7 +54,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .context("cannot start")?;
     let result = runtime.block_on(async {
         match args.command {
             None if args.watch.query => query::main(&args.watch).await,

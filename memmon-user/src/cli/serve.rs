@@ -20,6 +20,6 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     let observation = Observation::start(options, known, observing.refresh())?;
     let result = server::serve(socket, observation.requests.clone(), ends.wait()).await;
     observation.stop();
-    result.map_err(|error| Failure::of(&error))?;
+    result?;
     Ok(ExitCode::SUCCESS)
 }

@@ -44,9 +44,9 @@ impl fmt::Display for Passed {
 pub enum Error {
     #[error("the doctor's own code is not found in /proc/self/maps")]
     NoCode,
-    #[error("the doctor's own mappings cannot be read: {0}")]
+    #[error("the doctor's own mappings cannot be read")]
     Maps(#[source] io::Error),
-    #[error("the child cannot be started: {0}")]
+    #[error("the child cannot be started")]
     Child(#[source] io::Error),
     #[error(transparent)]
     Kernel(#[from] KernelError),

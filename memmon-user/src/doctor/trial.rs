@@ -1,13 +1,13 @@
 //! Whether it really works: the BPF programs are loaded, and a probe is hit.
 
-use std::{fmt::Display, io, time::Instant};
+use std::{io, time::Instant};
 
 use super::{Area, Check, State, self_test};
 use crate::{
     attach::{
         capabilities::{Held, TO_OBSERVE},
         features::Features,
-        kernel::{Kernel, KernelError, Settings},
+        kernel::{Kernel, Settings},
     },
     discover::watch::MappingWatch,
 };
@@ -44,7 +44,7 @@ fn kernel(features: &Features) -> Vec<Check> {
     let started = Instant::now();
     let mut kernel = match Kernel::load(features, &Settings::default()) {
         Ok((kernel, _rings)) => kernel,
-        Err(error) => return vec![refused(PROGRAMS, error.is_permission(), chain(&error))],
+        Err(error) => return vec![refused(PROGRAMS, error.is_permission(), error)],
     };
     let took = started.elapsed().as_millis();
     let verified = match kernel.verified_instructions() {
@@ -72,17 +72,19 @@ fn watch() -> Check {
         Err(error) => refused(
             WATCH,
             error.kind() == io::ErrorKind::PermissionDenied,
-            format!("perf_event_open: {error}"),
+            anyhow::Error::new(error).context("perf_event_open"),
         ),
     }
 }
 
-fn refused(name: &'static str, permission: bool, error: impl Display) -> Check {
+fn refused(name: &'static str, permission: bool, error: impl Into<anyhow::Error>) -> Check {
+    // With its causes: the verifier's reasons stand there.
+    let finding = format!("{:#}", error.into());
     if permission {
         return AREA.finds(
             name,
             State::NotPermitted,
-            error.to_string(),
+            finding,
             "the capabilities are there: a seccomp filter of a container, a security module or lockdown refuses it; \
              run it outside of that",
         );
@@ -90,22 +92,7 @@ fn refused(name: &'static str, permission: bool, error: impl Display) -> Check {
     AREA.finds(
         name,
         State::Failed,
-        error.to_string(),
+        finding,
         "please report it, with all that the doctor says",
     )
-}
-
-/// The whole error: the verifier's reasons stand in its causes.
-fn chain(error: &KernelError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -174,7 +174,8 @@ impl Libraries {
                     outcome.attached_ns = clock::boot_ns();
                 }
                 Err(error) => {
-                    outcome.problem = Some(format!("its probes cannot be placed: {error}"))
+                    let error = anyhow::Error::new(error).context("its probes cannot be placed");
+                    outcome.problem = Some(format!("{error:#}"));
                 }
             }
         }

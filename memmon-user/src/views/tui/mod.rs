@@ -64,10 +64,10 @@ pub enum Exit {
 pub enum Error {
     #[error("{0} is not a terminal; use --format to choose another output, or -q for one snapshot")]
     NotATerminal(&'static str),
-    #[error("the terminal could not be used: {0}; use --format to choose another output")]
-    Terminal(#[source] io::Error),
-    #[error("signals cannot be received: {0}; use --format to choose another output")]
-    Signals(#[source] io::Error),
+    #[error("the terminal could not be used ({0}); use --format to choose another output")]
+    Terminal(io::Error),
+    #[error("signals cannot be received ({0}); use --format to choose another output")]
+    Signals(io::Error),
     #[error("a part of memmon-ebpf failed, its message is above; please report it")]
     Panicked,
 }
