@@ -149,12 +149,19 @@ fn with_a_daemon() -> Result<()> {
 }
 
 #[test]
-fn a_daemon_that_is_gone() -> Result<()> {
+fn a_daemon_that_cannot_be_asked() -> Result<()> {
     let nowhere = NoDaemon::new()?;
     drop(UnixListener::bind(nowhere.socket())?);
-    let (code, report) = nowhere.doctor(&[])?;
+    let (code, seen) = nowhere.doctor(&[])?;
     ensure!(code == 0);
-    says(&report, "daemon", "limited", &["nobody listens", "serve"])
+    says(&seen, "daemon", "limited", &["nobody listens", "serve"])?;
+    // One that is there, in a directory that this user may not enter.
+    let daemon = Daemon::start(&[])?;
+    let socket = daemon.socket().display().to_string();
+    let args = ["doctor", "--format", "json", "--socket", &socket];
+    let (code, seen) = report(&Public::new()?.as_nobody(&args)?)?;
+    ensure!(code == 3, "{seen:#}");
+    says(&seen, "daemon", "limited", &["may not ask"])
 }
 
 #[test]

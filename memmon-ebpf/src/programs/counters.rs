@@ -6,11 +6,19 @@ use crate::{atomic, maps::COUNTERS, oddities};
 
 #[inline(always)]
 pub fn count(counter: Counter) {
-    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
-        let times = atomic::add(slot, 1);
-        // Known where this is inlined: what goes by all the time has none of it.
-        if oddities::is_odd(counter) && times.is_power_of_two() {
-            oddities::tell(counter as u32, times);
-        }
+    // Known where this is inlined: what goes by all the time is counted in place.
+    if oddities::is_odd(counter) {
+        oddities::memmon_odd(counter as u32);
+    } else {
+        add(counter as u32);
+    }
+}
+
+/// Returns how often it is by now, on this CPU.
+#[inline(always)]
+pub fn add(counter: u32) -> u64 {
+    match COUNTERS.get_ptr_mut(counter) {
+        Some(slot) => atomic::add(slot, 1),
+        None => 0,
     }
 }

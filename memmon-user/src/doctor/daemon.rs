@@ -24,6 +24,8 @@ pub enum Daemon {
     None,
     /// There is one, but nobody listens.
     Stale,
+    /// There is one, but not for this user.
+    Closed,
     /// Somebody listens, but there is no asking them.
     Strange(String),
 }
@@ -37,6 +39,7 @@ pub async fn ask(socket: &Path) -> Daemon {
             return match error.kind() {
                 io::ErrorKind::NotFound => Daemon::None,
                 io::ErrorKind::ConnectionRefused => Daemon::Stale,
+                io::ErrorKind::PermissionDenied => Daemon::Closed,
                 _ => Daemon::Strange(error.to_string()),
             };
         }
@@ -89,6 +92,12 @@ impl Daemon {
                 State::Limited,
                 format!("nobody listens on {path}, which a daemon left behind"),
                 "start one with `sudo memmon-ebpf serve`: it takes the socket over",
+            ),
+            Self::Closed => AREA.finds(
+                NAME,
+                State::Limited,
+                format!("this user may not ask the one on {path}"),
+                "ask as root, or have an administrator let you: `ls -l` of the socket says whom it is for",
             ),
             Self::Strange(problem) => AREA.finds(
                 NAME,
