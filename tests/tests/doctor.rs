@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::net::UnixListener,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
     process::{Command, Output},
 };
@@ -126,18 +126,23 @@ fn without_rights() -> Result<()> {
     says(&seen, "BPF", "ok", &[])
 }
 
+/// Sets who may reach its socket.
+fn open_to(daemon: &Daemon, mode: u32) -> Result<()> {
+    let socket = daemon.socket();
+    let directory = socket.parent().context("a directory")?;
+    Ok(fs::set_permissions(
+        directory,
+        fs::Permissions::from_mode(mode),
+    )?)
+}
+
 /// A user who may not observe, but may ask.
 #[test]
 fn with_a_daemon() -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let public = Public::new()?;
     let driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
     let daemon = Daemon::start(&[])?;
-    let directory = daemon.socket();
-    fs::set_permissions(
-        directory.parent().context("a directory")?,
-        fs::Permissions::from_mode(0o755),
-    )?;
+    open_to(&daemon, 0o755)?;
     acquainted(&daemon, driver.pid())?;
     let socket = daemon.socket().display().to_string();
     let args = ["doctor", "--format", "json", "--socket", &socket];
@@ -157,6 +162,7 @@ fn a_daemon_that_cannot_be_asked() -> Result<()> {
     says(&seen, "daemon", "limited", &["nobody listens", "serve"])?;
     // One that is there, in a directory that this user may not enter.
     let daemon = Daemon::start(&[])?;
+    open_to(&daemon, 0o700)?;
     let socket = daemon.socket().display().to_string();
     let args = ["doctor", "--format", "json", "--socket", &socket];
     let (code, seen) = report(&Public::new()?.as_nobody(&args)?)?;
