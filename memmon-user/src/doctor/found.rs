@@ -95,23 +95,23 @@ fn library(library: &Library) -> Check {
         1 => "1 process".to_owned(),
         many => format!("{many} processes"),
     };
-    let who = format!("{path} ({}, {build}, {users})", library.runtime);
+    let who = format!("{path}\n{}, {build}, {users}", library.runtime);
     if let Some(problem) = &library.problem {
         return AREA.finds(
             NAME,
             State::Limited,
-            format!("{who} is not understood: {}", visible(problem)),
+            format!("{who}, not understood: {}", visible(problem)),
             "its processes are shown with `?`; a profile can describe it (docs/profiles.md, `memmon-ebpf profiles`)",
         );
     }
     let layout = library.layout.as_deref().unwrap_or("unknown");
     if library.notes.is_empty() {
-        return AREA.ok(NAME, format!("{who}: layout {layout}"));
+        return AREA.ok(NAME, format!("{who}, layout {layout}"));
     }
     AREA.finds(
         NAME,
         State::Limited,
-        format!("{who}: layout {layout}, but {}", library.notes.join("; ")),
+        format!("{who}, layout {layout}, but {}", library.notes.join("; ")),
         "those numbers are shown as `?`; please report the build",
     )
 }
