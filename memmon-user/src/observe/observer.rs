@@ -157,8 +157,7 @@ impl Observer {
                     let Some(Request { filter, reply }) = request else {
                         return Ok(());
                     };
-                    self.collect();
-                    let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
+                    let _ = reply.send(filter.apply(self.snapshot()));
                 }
             }
         }
