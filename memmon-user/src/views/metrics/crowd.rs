@@ -7,14 +7,19 @@
 //! Who is in the rest changes, and a counter must not fall. So each count is counted once, in the
 //! row where its process stood when it was scraped, and stays there: the rest keeps what it has of a
 //! process that gets a row of its own, whose counters then begin without it. Whatever moves, the sum
-//! over all rows is what happened, and so is the sum of their rates.
+//! over all rows is what happened, and so is the sum of their rates. A process that lives between two
+//! scrapes leaves a row behind at best, which has no rate: so devices have counters of their own, to
+//! which every process adds.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
 };
 
-use super::{numbers::Numbers, text};
+use super::{
+    numbers::{Counters, Numbers, sum},
+    text,
+};
 use crate::{
     tables::snapshot::{Process, Snapshot, Usage},
     views::{health::is_running, pools},
@@ -32,22 +37,27 @@ pub struct Crowd {
     /// How many processes have rows of their own; all where there is no limit.
     limit: Option<usize>,
     tallies: HashMap<Who, HashMap<String, Tally>>,
-    rest: BTreeMap<String, [u64; 3]>,
+    rest: Counted,
+    devices: Counted,
 }
+
+/// Counts by the labels of a pool. They never fall, whoever comes and goes.
+pub type Counted = BTreeMap<String, Counters>;
 
 /// What was counted of one pool of a process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     /// When it was last looked at.
-    seen: [u64; 3],
+    seen: Counters,
     /// That much of it stands in the rest.
-    in_rest: [u64; 3],
+    in_rest: Counters,
 }
 
 /// One snapshot's rows.
 #[derive(Debug, Default)]
 pub struct Standing {
     pub rows: Rows,
+    pub devices: Counted,
     /// Processes that are summed in the rest.
     pub in_rest: usize,
 }
@@ -71,60 +81,58 @@ impl Crowd {
             (!is_running(process), Reverse(charged), process.pid)
         });
         let limit = self.limit.unwrap_or(usize::MAX).min(ranked.len());
-        let (own, rest) = ranked.split_at(limit);
         let mut known = std::mem::take(&mut self.tallies);
         let mut rows = Rows::new();
-        for (process, usage) in own {
-            let mut tallies = known.remove(&who(process)).unwrap_or_default();
-            for (cell, mut numbers) in cells(process, usage) {
-                let tally = tallies.entry(cell.clone()).or_default();
-                tally.look(&mut numbers);
-                numbers.take_away(&tally.in_rest);
-                rows.insert(with_process(cell, process), numbers);
-            }
-            self.tallies.insert(who(process), tallies);
-        }
         let mut held: BTreeMap<String, Numbers> = BTreeMap::new();
-        for (process, usage) in rest {
+        for (rank, (process, usage)) in ranked.iter().enumerate() {
             let mut tallies = known.remove(&who(process)).unwrap_or_default();
             for (cell, mut numbers) in cells(process, usage) {
                 let tally = tallies.entry(cell.clone()).or_default();
-                let news = tally.look(&mut numbers);
-                let counted = self.rest.entry(cell.clone()).or_default();
-                for (index, news) in news.into_iter().enumerate() {
-                    counted[index] += news;
-                    tally.in_rest[index] += news;
+                let news = tally.look(&numbers);
+                add(self.devices.entry(cell.clone()).or_default(), &news);
+                if rank < limit {
+                    numbers.take_away(&tally.in_rest);
+                    rows.insert(with_process(cell, process), numbers);
+                } else {
+                    add(&mut tally.in_rest, &news);
+                    add(self.rest.entry(cell.clone()).or_default(), &news);
+                    held.entry(cell).or_default().hold(&numbers);
                 }
-                held.entry(cell).or_default().hold(&numbers);
             }
             self.tallies.insert(who(process), tallies);
         }
         for (cell, counted) in &self.rest {
             let mut numbers = held.remove(cell).unwrap_or_default();
-            numbers.counters = counted.map(Some);
+            numbers.counters = *counted;
             rows.insert(with_nobody(cell), numbers);
         }
         Standing {
             rows,
-            in_rest: rest.len(),
+            devices: self.devices.clone(),
+            in_rest: ranked.len() - limit,
         }
     }
 }
 
 impl Tally {
     /// What is new since the last look. Where a count fell, the process began anew.
-    fn look(&mut self, numbers: &mut Numbers) -> [u64; 3] {
-        let mut news = [0; 3];
-        for (index, counter) in numbers.counters.iter().enumerate() {
-            let now = counter.unwrap_or(self.seen[index]);
-            if now < self.seen[index] {
-                self.seen[index] = 0;
-                self.in_rest[index] = 0;
+    fn look(&mut self, numbers: &Numbers) -> Counters {
+        let mut news = Counters::default();
+        for (index, now) in numbers.counters.iter().enumerate() {
+            if *now < self.seen[index] {
+                self.seen[index] = None;
+                self.in_rest[index] = None;
             }
-            news[index] = now - self.seen[index];
-            self.seen[index] = now;
+            news[index] = now.map(|now| now - self.seen[index].unwrap_or_default());
+            self.seen[index] = *now;
         }
         news
+    }
+}
+
+fn add(to: &mut Counters, news: &Counters) {
+    for (to, news) in to.iter_mut().zip(news) {
+        sum(to, *news);
     }
 }
 

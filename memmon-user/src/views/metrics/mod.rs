@@ -28,6 +28,7 @@ pub fn render(
     let mut out = text::Writer::new(dialect);
     numbers::write(&mut out, &standing.rows);
     observation::write_devices(&mut out, snapshot);
+    numbers::write_devices(&mut out, &standing.devices);
     observation::write_health(&mut out, snapshot, standing.in_rest);
     if let Some(own) = own {
         own::write(&mut out, own);

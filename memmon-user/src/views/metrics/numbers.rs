@@ -1,8 +1,11 @@
 //! The numbers of a row, and the families that they are samples of.
 
-use super::crowd::Rows;
+use super::crowd::{Counted, Rows};
 use super::text::{Family, Writer};
 use crate::tables::snapshot::Usage;
+
+/// As [`COUNTED`] names them; none where only a look was taken.
+pub type Counters = [Option<u64>; 3];
 
 /// One row's numbers. What is not known has no sample: absent is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,8 +13,7 @@ pub struct Numbers {
     /// As [`HELD`] names them. A process that ended holds nothing.
     held: [Option<u64>; 3],
     peak: Option<u64>,
-    /// As [`COUNTED`] names them.
-    pub counters: [Option<u64>; 3],
+    pub counters: Counters,
 }
 
 const HELD: [Family; 3] = [
@@ -40,6 +42,22 @@ const COUNTED: [Family; 3] = [
     Family::counter(
         "memmon_failed_allocations",
         "Allocations that failed, out of memory above all.",
+    ),
+];
+
+/// The same, over all processes of a device, those that ended included.
+const COUNTED_BY_DEVICE: [Family; 3] = [
+    Family::counter(
+        "memmon_device_allocations",
+        "Allocations that succeeded, of every process seen.",
+    ),
+    Family::counter(
+        "memmon_device_frees",
+        "Allocations that were freed, of every process seen.",
+    ),
+    Family::counter(
+        "memmon_device_failed_allocations",
+        "Allocations that failed, of every process seen.",
     ),
 ];
 
@@ -74,14 +92,14 @@ impl Numbers {
     }
 
     /// Counts that stand elsewhere.
-    pub fn take_away(&mut self, counted: &[u64; 3]) {
+    pub fn take_away(&mut self, counted: &Counters) {
         for (mine, theirs) in self.counters.iter_mut().zip(counted) {
-            *mine = mine.map(|count| count.saturating_sub(*theirs));
+            *mine = mine.map(|count| count.saturating_sub(theirs.unwrap_or_default()));
         }
     }
 }
 
-fn sum(to: &mut Option<u64>, more: Option<u64>) {
+pub fn sum(to: &mut Option<u64>, more: Option<u64>) {
     if let Some(more) = more {
         *to = Some(to.unwrap_or_default().saturating_add(more));
     }
@@ -94,6 +112,17 @@ pub fn write(out: &mut Writer, rows: &Rows) {
     write_one(out, &PEAK, rows, |numbers| numbers.peak);
     for (index, family) in COUNTED.iter().enumerate() {
         write_one(out, family, rows, |numbers| numbers.counters[index]);
+    }
+}
+
+pub fn write_devices(out: &mut Writer, devices: &Counted) {
+    for (index, family) in COUNTED_BY_DEVICE.iter().enumerate() {
+        out.head(family);
+        for (labels, counted) in devices {
+            if let Some(value) = counted[index] {
+                out.sample(family, labels, value);
+            }
+        }
     }
 }
 

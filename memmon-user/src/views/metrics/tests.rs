@@ -69,6 +69,23 @@ fn unknown_is_absent_and_what_ended_holds_nothing() {
     assert!(!has("memmon_charged_bytes{", "pid=\"3999\""));
     assert!(has("memmon_allocations_total{", "pid=\"3999\""));
     assert!(text.contains("\nmemmon_unknown_processes 1\n"));
+    // A look counts nothing.
+    let mut look = troupe(&[(10, 1), (20, 2)]);
+    for row in look
+        .processes
+        .iter_mut()
+        .flat_map(|p| &mut p.usage)
+        .flatten()
+    {
+        row.allocations = None;
+    }
+    let text = render(&look, &mut Crowd::new(Some(1)), None, Dialect::OpenMetrics);
+    let counts = |line: &str| !line.starts_with('#') && line.contains("_allocations_total{");
+    let counts: Vec<&str> = text.lines().filter(|line| counts(line)).collect();
+    assert!(
+        counts.iter().all(|line| line.contains("_failed_")),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -133,6 +150,13 @@ fn every_count_is_in_one_row_whatever_moves() {
     let rest = allocations(&mut crowd, &ended);
     assert_eq!(rest.get(&0), seen.get(&0), "what left is still counted");
     assert_eq!(rest.get(&1), None);
+    let text = render(&ended, &mut crowd, None, Dialect::OpenMetrics);
+    let devices = |line: &str| line.starts_with("memmon_device_allocations_total{");
+    let devices: Vec<&str> = text.lines().filter(|line| devices(line)).collect();
+    assert!(
+        devices.len() == 1 && devices[0].ends_with(" 161"),
+        "{devices:?}"
+    );
 }
 
 #[test]
