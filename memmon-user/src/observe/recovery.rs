@@ -13,7 +13,11 @@ use memmon_ebpf::ledger::{
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
     runtimes::resolver::Recovered,
-    tables::facts::{Baseline, OwnerId, Proc},
+    tables::{
+        Fact,
+        facts::{Baseline, OwnerId, Proc},
+        live::LiveEntry,
+    },
 };
 
 /// What is known of a process's time before memmon.
@@ -108,14 +112,18 @@ impl Observer {
                 owner.device,
                 owner.aux,
             );
-            self.tables
-                .placement(id, ogen, owner.placement.clone().lasting());
-            self.tables.baseline(
-                row_key(proc, space, owner.owner, owner.pool, ogen),
-                Baseline::default(),
-            );
+            self.tell(Fact::Placement {
+                owner: id,
+                ogen,
+                placement: owner.placement.clone().lasting(),
+            });
+            // A row even where it holds nothing; what it held is not forgotten by a second look.
+            let key = row_key(proc, space, owner.owner, owner.pool, ogen);
+            let baseline = self.tables.baseline_of(&key);
+            self.tell(Fact::Baseline { key, baseline });
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
+        let mut live = Vec::new();
         for allocation in &found.allocations {
             let ogen = generation(allocation.owner);
             let key = LiveKey {
@@ -124,36 +132,28 @@ impl Observer {
                 space,
                 reserved: 0,
             };
-            let added = self.kernel.add_live(
-                key,
-                LiveValue {
-                    owner: allocation.owner,
-                    requested: allocation.requested,
-                    charged: allocation.charged,
-                    address: allocation.address,
-                    pool: allocation.pool,
-                    ogen,
-                    flags: live_flag::RECOVERED,
-                    ..LiveValue::default()
-                },
-            );
-            if added {
-                let sum = sums
-                    .entry(row_key(
-                        proc,
-                        space,
-                        allocation.owner,
-                        allocation.pool,
-                        ogen,
-                    ))
-                    .or_default();
-                sum.requested += allocation.requested as i64;
-                sum.charged += allocation.charged as i64;
-                sum.live += 1;
+            let value = LiveValue {
+                owner: allocation.owner,
+                requested: allocation.requested,
+                charged: allocation.charged,
+                address: allocation.address,
+                pool: allocation.pool,
+                ogen,
+                flags: live_flag::RECOVERED,
+                ..LiveValue::default()
+            };
+            if self.kernel.add_live(key, value) {
+                live.extend(LiveEntry::of(&key, &value));
+                let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
+                sums.entry(row)
+                    .or_insert_with(|| self.tables.baseline_of(&row))
+                    .add(allocation.requested, allocation.charged);
             }
         }
-        for (key, sum) in sums {
-            self.tables.baseline(key, sum);
+        // Events of what is freed meanwhile come after.
+        self.journal.tell(&Fact::Live(live));
+        for (key, baseline) in sums {
+            self.tell(Fact::Baseline { key, baseline });
         }
     }
 }

@@ -6,9 +6,11 @@
 
 mod client;
 pub mod http;
+mod link;
 mod listen;
 
 pub use client::{Client, ClientError};
+pub use link::Link;
 pub use listen::{ListenError, serve};
 use serde::{Deserialize, Serialize};
 
