@@ -92,7 +92,7 @@ fn tables() -> Tables {
     let capacity = |bytes| PoolCapacity {
         banks: 12,
         bytes,
-        largest_free_per_bank: None,
+        ..PoolCapacity::default()
     };
     let devices = (0..DEVICES).map(|id| DeviceFacts {
         id: Some(id),
@@ -103,7 +103,6 @@ fn tables() -> Tables {
         devices: devices.collect(),
         pools: POOLS.map(|(pool, _, bytes)| (pool, capacity(bytes))).into(),
     };
-    let mut rows = Vec::new();
     for proc in 1..=PROCESSES {
         let facts = ProcessFacts {
             pid: proc as u32 + 1000,
@@ -122,7 +121,7 @@ fn tables() -> Tables {
             owner: proc,
         };
         tables.placement(owner, 0, placement.clone());
-        rows.extend(POOLS.map(|(pool, ..)| {
+        for (pool, ..) in POOLS {
             let key = RowKey {
                 proc,
                 owner: proc,
@@ -139,10 +138,10 @@ fn tables() -> Tables {
                 frees: proc * 1000 - 7,
                 ..RowValue::default()
             };
-            (key, value)
-        }));
+            tables.row(key, value);
+        }
     }
-    tables.rows(rows);
+    tables.raise_peaks();
     tables
 }
 

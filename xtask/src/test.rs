@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths,
+    bpf, build, lab, packages, paths, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -81,6 +81,7 @@ pub fn main(args: &Args) -> Result<()> {
     if packages::have_apt() && which("gcc").is_none() {
         packages::install(&["gcc", "libc6-dev"])?;
     }
+    let prometheus = prometheus::folder(&cache)?;
     let binary = build::release(&repository)?;
 
     step(format!("tests, with ttnn {}", versions.join(" ")));
@@ -95,12 +96,13 @@ pub fn main(args: &Args) -> Result<()> {
     .env("MEMMON_LAB", &cache)
     .env("MEMMON_VERSIONS", versions.join(" "))
     .env("MEMMON_LIBTT_DIR", &libraries)
+    .env("MEMMON_PROMETHEUS", &prometheus)
     .env("MEMMON_BIN", &binary);
     if !root {
         // Cargo builds as the user; the tests alone run as root.
         test.env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
-            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_BIN,HOME,PATH",
+            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_PROMETHEUS,MEMMON_BIN,HOME,PATH",
         );
     }
     check("tests", run(&mut test));
