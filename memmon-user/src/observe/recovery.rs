@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use memmon_ebpf::ledger::{
-    LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
+    LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
 };
 
 use super::{libraries::Use, observer::Observer, walk};
@@ -34,7 +34,8 @@ impl Observer {
     pub(super) fn recover(&mut self, pid: u32, value: ProcValue, uses: &[(Use, u64)]) -> Past {
         let before: HashMap<OwnerKey, u32> = self
             .kernel
-            .owners()
+            .owners
+            .all()
             .into_iter()
             .filter(|(key, _)| key.proc == value.proc)
             .map(|(key, owner)| (key, owner.ogen))
@@ -71,7 +72,8 @@ impl Observer {
     /// The owners of a process whose making was seen.
     pub(super) fn opened(&self, proc: Proc) -> HashSet<(u32, u64)> {
         self.kernel
-            .owners()
+            .owners
+            .all()
             .into_iter()
             .filter(|(key, owner)| key.proc == proc && owner.flags & owner_flag::OPENED != 0)
             .map(|(key, _)| (key.space, key.owner))
@@ -101,16 +103,20 @@ impl Observer {
                 owner: owner.owner,
             };
             let ogen = generation(owner.owner);
-            self.kernel.add_owner(
+            // Unless the kernel knows it already.
+            self.kernel.owners.add(
                 OwnerKey {
                     proc,
                     owner: owner.owner,
                     space,
                     reserved: 0,
                 },
-                ogen,
-                owner.device,
-                owner.aux,
+                OwnerValue {
+                    ogen,
+                    flags: 0,
+                    device: owner.device,
+                    aux: owner.aux,
+                },
             );
             self.tell(Fact::Placement {
                 owner: id,
@@ -142,7 +148,7 @@ impl Observer {
                 flags: live_flag::RECOVERED,
                 ..LiveValue::default()
             };
-            if self.kernel.add_live(key, value) {
+            if self.kernel.live.add(key, value) {
                 live.extend(LiveEntry::of(&key, &value));
                 let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
                 sums.entry(row)
