@@ -274,33 +274,53 @@ fn each_client_gets_what_it_asks_for() -> Result<()> {
             promtool_is_content(&["check", "metrics"], &text)?;
         }
     }
-    let status = |method: &str, path: &str, header: &str| -> Result<(String, String)> {
+    // The status line and the body; nothing where the connection was cut before.
+    let ask = |method: &str, path: &str, header: &str| -> Result<(String, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nx: {header}\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nx: {header}\r\n\r\n");
+        let mut answer = Vec::new();
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         let line = head.lines().next().unwrap_or_default();
         Ok((line.to_owned(), body.to_owned()))
     };
     assert_eq!(
-        status("HEAD", "/metrics", "")?,
+        ask("HEAD", "/metrics", "")?,
         ("HTTP/1.1 200 OK".to_owned(), String::new())
     );
-    for (method, path, header, code) in [
-        ("GET", "/", String::new(), 200),
-        ("GET", "/metrics?x=1", String::new(), 200),
-        ("GET", "/favicon.ico", String::new(), 404),
-        ("POST", "/metrics", String::new(), 405),
-        ("GET", "/metrics", "x".repeat(20_000), 431),
+    for (method, path, code) in [
+        ("GET", "/", 200),
+        ("GET", "/metrics?x=1", 200),
+        ("GET", "/favicon.ico", 404),
+        ("POST", "/metrics", 405),
     ] {
-        let (line, body) = status(method, path, &header)?;
+        let (line, body) = ask(method, path, "")?;
         ensure!(line.contains(&code.to_string()), "{method} {path}: {line}");
         ensure!(path != "/" || body.contains("/metrics"), "{body}");
     }
+    // It says so where the client still listens, and cuts it off in any case.
+    let (line, body) = ask("GET", "/metrics", &"x".repeat(1 << 20))?;
+    ensure!(line.is_empty() || line.contains("431"), "{line}");
+    assert_eq!(body, "");
+    Ok(())
+}
+
+/// A daemon of one device has nothing to say of others.
+#[test]
+fn the_daemon_s_scope_is_the_scraper_s() -> Result<()> {
+    let mut driver = driver()?;
+    let (pid, port) = (driver.pid().to_string(), free_port()?);
+    let _daemon = Daemon::start(&["-p", &pid, "-d", "1", "--metrics", &port.to_string()])?;
+    driver.ask("open chips 2")?;
+    driver.ask("alloc a DRAM 2097152 2048")?;
+    let text = ureq::get(metrics(port))
+        .call()?
+        .body_mut()
+        .read_to_string()?;
+    let of = |device: &str| text.matches(&format!("device=\"{device}\"")).count();
+    ensure!(of("1") > 5 && of("0") == 0, "{text}");
     Ok(())
 }
 
@@ -386,12 +406,15 @@ fn addresses() -> Result<()> {
     }
     refused(&["--metrics-processes", "5"], 2, &["--metrics"])?;
     // A port alone is this machine's, and only by 127.0.0.1; more is there for those who ask.
+    let driver = driver()?;
+    let pid = driver.pid().to_string();
     for (address, elsewhere) in [("", false), ("0.0.0.0:", true)] {
         let port = free_port()?;
-        let _daemon = Daemon::start(&["--metrics", &format!("{address}{port}")])?;
+        let address = format!("{address}{port}");
+        let _daemon = Daemon::start(&["-p", &pid, "--metrics", &address])?;
         ureq::get(metrics(port)).call()?;
         let reached = TcpStream::connect(("127.0.0.2", port)).is_ok();
-        assert_eq!(reached, elsewhere, "{address}{port}");
+        assert_eq!(reached, elsewhere, "{address}");
     }
     Ok(())
 }
