@@ -87,6 +87,11 @@ impl Writer {
         }
     }
 
+    /// Makes room for that much text at once.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.text.reserve(bytes);
+    }
+
     /// What stands above a family's samples.
     pub fn head(&mut self, family: &Family) {
         let Family { name, kind, help } = family;
