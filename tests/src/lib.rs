@@ -6,3 +6,4 @@ pub mod fixture;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;
+pub mod prometheus;

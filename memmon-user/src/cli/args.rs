@@ -12,6 +12,7 @@ use log::LevelFilter;
 use super::exit::Failure;
 use crate::{
     observe::{Options, Runtimes},
+    server::http,
     tables::Filter,
     views::snapshot::Format,
 };
@@ -181,6 +182,24 @@ pub struct Serve {
     /// Where to listen
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    #[command(flatten)]
+    pub metrics: Metrics,
+}
+
+/// What scrapers are given.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Metrics {
+    /// Answer scrapers there, at /metrics; a port alone is 127.0.0.1's
+    #[arg(long = "metrics", value_name = "ADDR:PORT")]
+    pub address: Option<http::Address>,
+    /// Processes that have metrics of their own, those that hold most; the rest is summed as "other"
+    #[arg(
+        long = "metrics-processes",
+        value_name = "COUNT",
+        default_value_t = 200,
+        requires = "address"
+    )]
+    pub processes: usize,
 }
 
 #[derive(Debug, clap::Args)]

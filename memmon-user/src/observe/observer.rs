@@ -189,8 +189,7 @@ impl Observer {
                     let Some(Request { filter, reply }) = request else {
                         return Ok(());
                     };
-                    self.collect();
-                    let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
+                    let _ = reply.send(filter.apply(self.snapshot()));
                 }
             }
             self.journal.flush();

@@ -2,6 +2,7 @@
 
 pub mod environment;
 pub mod health;
+pub mod metrics;
 pub mod output;
 pub mod pools;
 pub mod snapshot;
