@@ -285,6 +285,8 @@ fn who_ended_holding_memory() -> Result<()> {
     let sizes = ["--mesh", "1x2", "64", "L1:1"];
     let mut killed = Workload::start(&version, "hold.py", &sizes)?;
     let step = killed.expect_step()?;
+    // Of one that is killed before anybody could look at it, the chips are not known.
+    daemon.snapshot()?;
     killed.kill()?;
     let ending = ending(&daemon, step.pid)?;
     for (chip, pools) in &step.truth {
