@@ -40,6 +40,6 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         task.abort();
     }
     observation.stop();
-    result.map_err(|error| Failure::of(&error))?;
+    result?;
     Ok(ExitCode::SUCCESS)
 }
