@@ -23,7 +23,7 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         .address
         .map(http::Listener::bind)
         .transpose()
-        .map_err(|error| Failure::of(&error))?;
+        .map_err(Failure::from)?;
     let mut ends = Ends::new()?;
     let options = observing.options(scope.filter(runtimes));
     // The socket appears when everything is attached: who finds it gets true answers.
