@@ -19,7 +19,11 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     let known = runtimes.load()?;
     rights::to_observe()?;
     // Before anything is attached: a port that is taken is an error at once.
-    let scrapers = metrics.address.map(http::Listener::bind).transpose()?;
+    let scrapers = metrics
+        .address
+        .map(http::Listener::bind)
+        .transpose()
+        .map_err(Failure::from)?;
     let mut ends = Ends::new()?;
     let options = observing.options(scope.filter(runtimes));
     // The socket appears when everything is attached: who finds it gets true answers.
