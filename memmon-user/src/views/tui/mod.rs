@@ -38,6 +38,7 @@ use self::source::Source;
 use self::terminal::Terminal;
 pub use self::theme::Palette;
 use self::theme::Theme;
+use super::environment;
 use crate::tables::snapshot::Snapshot;
 
 #[derive(Clone, Debug)]
@@ -57,22 +58,16 @@ pub struct Options {
 impl Options {
     /// Colours unless `NO_COLOR` says otherwise; plain ASCII where the locale is not UTF-8.
     pub fn from_environment(refresh: Duration, scope: String) -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .into_iter()
-            .find_map(set)
-            .unwrap_or_default();
-        let locale = locale.to_ascii_lowercase();
-        let colors = set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb");
         Self {
             refresh,
             scope,
-            palette: if colors {
-                Palette::of_background(&set("COLORFGBG").unwrap_or_default())
+            palette: if environment::color() {
+                let background = std::env::var("COLORFGBG").unwrap_or_default();
+                Palette::of_background(&background)
             } else {
                 Palette::None
             },
-            ascii: !(locale.contains("utf-8") || locale.contains("utf8")),
+            ascii: !environment::utf8(),
             mouse: true,
             pace: None,
         }
@@ -94,10 +89,10 @@ pub enum Exit {
 pub enum Error {
     #[error("{0} is not a terminal; use --format to choose another output, or -q for one snapshot")]
     NotATerminal(&'static str),
-    #[error("the terminal could not be used: {0}; use --format to choose another output")]
-    Terminal(#[source] io::Error),
-    #[error("signals cannot be received: {0}; use --format to choose another output")]
-    Signals(#[source] io::Error),
+    #[error("the terminal could not be used ({0}); use --format to choose another output")]
+    Terminal(io::Error),
+    #[error("signals cannot be received ({0}); use --format to choose another output")]
+    Signals(io::Error),
     #[error("a part of memmon-ebpf failed, its message is above; please report it")]
     Panicked,
 }
