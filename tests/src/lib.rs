@@ -7,3 +7,4 @@ pub mod lab;
 pub mod memmon;
 pub mod nobody;
 pub mod prometheus;
+pub mod screen;
