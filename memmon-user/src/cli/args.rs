@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 
-use super::exit::Failure;
+use super::{access::AccessArgs, exit::Failure};
 use crate::{
     observe::{Options, Runtimes},
     tables::Filter,
@@ -155,9 +155,8 @@ pub struct Serve {
     pub runtimes: RuntimeArgs,
     #[command(flatten)]
     pub observing: Observing,
-    /// Where to listen
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 #[derive(Debug, clap::Args)]

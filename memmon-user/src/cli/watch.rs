@@ -7,28 +7,21 @@ use tokio::{
     sync::watch,
 };
 
-use super::{args::Watch, exit::Failure, query, rights};
-use crate::{
-    observe::Observation,
-    tables::snapshot::Snapshot,
-    views::{
-        output::{Mode, Sink, Written},
-        snapshot::{Options, Stream},
-        tui,
-    },
-};
+use super::{args::Watch, exit::Failure, query, rights, stream::Stream};
+use crate::{observe::Observation, server::Link, tables::snapshot::Snapshot, views::tui};
 
-type Snapshots = watch::Receiver<Arc<Snapshot>>;
+pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
+/// Whether the daemon is there, where the snapshots come from one.
+pub type Links = watch::Receiver<Link>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     query::check_pids(args)?;
     if let Some(client) = query::daemon(args).await? {
-        let snapshots = client
+        let watching = client
             .watch(args.filter(), args.observing.refresh())
-            .await
-            .map_err(|error| Failure::of(&error))?;
-        return show(snapshots, args).await;
+            .await?;
+        return show(watching.snapshots, Some(watching.link), args).await;
     }
     rights::to_observe()?;
     let observation = Observation::start(
@@ -37,7 +30,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
-    let result = show(observation.snapshots(), args).await;
+    let result = show(observation.snapshots(), None, args).await;
     observation.stop();
     result
 }
@@ -67,12 +60,16 @@ async fn wait_for_pids(args: &Watch, mut snapshots: Snapshots) -> Result<(), Fai
     Ok(())
 }
 
-async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
+async fn show(
+    snapshots: Snapshots,
+    link: Option<Links>,
+    args: &Watch,
+) -> Result<ExitCode, Failure> {
     let full_screen = args.output.format.is_none()
         && args.output.file.is_none()
         && std::io::stdout().is_terminal();
     if !full_screen {
-        return stream(snapshots, args).await;
+        return Stream::new(snapshots, link).run(args).await;
     }
     let options = tui::Options::from_environment(args.observing.refresh(), String::new());
     match tui::run(snapshots, options).await {
@@ -80,32 +77,6 @@ async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::of(&error)),
     }
-}
-
-async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::of(error);
-    let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
-    let mut stream = Stream::new(
-        args.output.format.unwrap_or_default(),
-        Options::default(),
-        sink.continues(),
-    );
-    let mut ends = Ends::new()?;
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let text = stream.render(&snapshot).map_err(|e| failed(&e))?;
-        if let Written::ReaderGone = sink.write(&text).map_err(|e| failed(&e))? {
-            break;
-        }
-        tokio::select! {
-            changed = snapshots.changed() => if changed.is_err() {
-                return Err(Failure::new("the observation ended: the daemon is gone"));
-            },
-            () = ends.wait() => break,
-        }
-    }
-    sink.finish().map_err(|e| failed(&e))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Signals that ask the program to end.
