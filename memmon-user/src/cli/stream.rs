@@ -73,9 +73,8 @@ impl Stream {
 
     fn tell(&mut self, link: Link) {
         match link {
-            // Once: why it cannot be reached may change every second.
-            Link::Lost { why, .. } if !self.lost => {
-                eprintln!("memmon-ebpf: {why}; trying until a daemon is there again");
+            Link::Lost { .. } if !self.lost => {
+                eprintln!("memmon-ebpf: the daemon went away; waiting until one is there again");
                 self.lost = true;
             }
             Link::Connected if self.lost => {
@@ -90,5 +89,5 @@ impl Stream {
 async fn news(link: Option<&mut Links>) -> Option<Link> {
     let link = link?;
     link.changed().await.ok()?;
-    Some(link.borrow_and_update().clone())
+    Some(*link.borrow_and_update())
 }

@@ -19,8 +19,8 @@ use tokio::{
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::{
-    link::{self, Watching},
     protocol::{Answer, Ask, LONGEST_ANSWER, Wish, codec, frame},
+    watching::{self, Watching},
 };
 use crate::tables::{Filter, snapshot::Snapshot};
 
@@ -85,7 +85,7 @@ impl Client {
 
     /// Snapshots as they come, from this daemon and from those after it on the same socket.
     pub async fn watch(self, filter: Filter, refresh: Duration) -> Result<Watching, ClientError> {
-        link::watch(self, filter, refresh).await
+        watching::watch(self, filter, refresh).await
     }
 
     pub(super) async fn ask(&mut self, wish: Wish, filter: Filter) -> Result<(), ClientError> {
