@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     observe::Observation,
-    server::{Access, Claim, Daemon, Socket, SocketError},
+    server::{Access, Claim, Daemon, Socket, SocketError, Sources},
 };
 
 pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
@@ -30,7 +30,7 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     let options = observing.options(filter.clone());
     // The socket appears when everything is attached: who finds it gets true answers.
     let observation = Observation::start(options, known, observing.refresh())?;
-    let daemon = Daemon::new(observation.requests.clone(), filter, place.show_commands);
+    let daemon = Daemon::new(Sources::of(&observation, filter), place.show_commands);
     let result = match claim.listen(&access) {
         Ok(socket) => {
             announce(&socket, &access);

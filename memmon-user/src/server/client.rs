@@ -20,9 +20,14 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::{
     protocol::{Answer, Ask, LONGEST_ANSWER, Wish, codec, frame},
+    remote,
     watching::{self, Watching},
 };
-use crate::tables::{Filter, snapshot::Snapshot};
+use crate::tables::{
+    Batch, Filter, Follower,
+    live::{LiveAsk, LiveList},
+    snapshot::Snapshot,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -88,6 +93,33 @@ impl Client {
         watching::watch(self, filter, refresh).await
     }
 
+    /// The live allocations; none where too many ask at this moment.
+    pub async fn live(&mut self, ask: LiveAsk) -> Result<Option<LiveList>, ClientError> {
+        self.ask(Wish::Live(ask), Filter::default()).await?;
+        match self.next().await? {
+            Answer::Live(list) => Ok(list),
+            _ => Err(unasked()),
+        }
+    }
+
+    /// The whole state and everything that is told from then on, by this daemon and by those after
+    /// it on the same socket.
+    pub async fn follow(self) -> Result<Follower, ClientError> {
+        remote::follow(self).await
+    }
+
+    pub(super) async fn begin_to_follow(&mut self) -> Result<Arc<Batch>, ClientError> {
+        self.ask(Wish::Follow, Filter::default()).await?;
+        self.next_batch().await
+    }
+
+    pub(super) async fn next_batch(&mut self) -> Result<Arc<Batch>, ClientError> {
+        match self.next().await? {
+            Answer::Batch(batch) => Ok(batch),
+            _ => Err(unasked()),
+        }
+    }
+
     pub(super) async fn ask(&mut self, wish: Wish, filter: Filter) -> Result<(), ClientError> {
         let ask = Ask::new(wish, filter);
         let frame = frame(&ask).map_err(|error| ClientError::Strange(error.to_string()))?;
@@ -115,9 +147,13 @@ impl Client {
     pub(super) async fn next_snapshot(&mut self) -> Result<Arc<Snapshot>, ClientError> {
         match self.next().await? {
             Answer::Snapshot(snapshot) => Ok(snapshot),
-            Answer::Error(text) => Err(ClientError::Refused(text)),
+            _ => Err(unasked()),
         }
     }
+}
+
+fn unasked() -> ClientError {
+    ClientError::Strange("it is no answer to what was asked".to_owned())
 }
 
 /// Whom the socket's file lets in, in words.

@@ -5,24 +5,50 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Connections at one time.
-pub const IN_ALL: usize = 256;
-/// Of these, for root alone.
-pub const FOR_ROOT: usize = 32;
-/// Connections of one user who is not root.
-pub const OF_ONE: usize = 32;
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// What they are called.
+    pub what: &'static str,
+    pub in_all: usize,
+    /// Of these, for root alone.
+    pub for_root: usize,
+    /// Of one user who is not root.
+    pub of_one: usize,
+}
+
+pub const CONNECTIONS: Places = Places {
+    what: "connections",
+    in_all: 256,
+    for_root: 32,
+    of_one: 32,
+};
+
+pub const FOLLOWERS: Places = Places {
+    what: "followers",
+    in_all: 16,
+    for_root: 8,
+    of_one: 2,
+};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Full {
-    #[error("{OF_ONE} connections of user {0} are open already; end some of these clients")]
-    User(u32),
-    #[error("all {} connections are taken; try again later, or as root", IN_ALL - FOR_ROOT)]
-    All,
+    #[error("user {uid} has {count} {what} already; end some of these clients")]
+    User {
+        uid: u32,
+        count: usize,
+        what: &'static str,
+    },
+    #[error("there are {count} {what} already; try again later, or as root")]
+    All { count: usize, what: &'static str },
 }
 
-/// The clients that are connected.
-#[derive(Clone, Debug, Default)]
-pub struct Guests(Arc<Mutex<HashMap<u32, usize>>>);
+/// Who is there.
+#[derive(Clone, Debug)]
+pub struct Guests {
+    places: Places,
+    counts: Arc<Mutex<HashMap<u32, usize>>>,
+}
 
 /// A client's place, which is free again when this is dropped.
 #[derive(Debug)]
@@ -32,20 +58,38 @@ pub struct Guest {
 }
 
 impl Guests {
-    pub fn admit(&self, uid: u32) -> Result<Guest, Full> {
-        let mut counts = self.counts();
-        let all: usize = counts.values().sum();
-        let own = counts.entry(uid).or_default();
-        if uid == 0 {
-            if all >= IN_ALL {
-                return Err(Full::All);
-            }
-        } else if *own >= OF_ONE {
-            return Err(Full::User(uid));
-        } else if all >= IN_ALL - FOR_ROOT {
-            return Err(Full::All);
+    pub fn new(places: Places) -> Self {
+        Self {
+            places,
+            counts: Arc::default(),
         }
-        *own += 1;
+    }
+
+    pub fn admit(&self, uid: u32) -> Result<Guest, Full> {
+        let Places {
+            what,
+            in_all,
+            for_root,
+            of_one,
+        } = self.places;
+        let mut counts = self.counts();
+        let count: usize = counts.values().sum();
+        let own = counts.get(&uid).copied().unwrap_or_default();
+        let (open, of_one) = match uid {
+            0 => (in_all, in_all),
+            _ => (in_all - for_root, of_one),
+        };
+        if count >= open {
+            return Err(Full::All { count, what });
+        }
+        if own >= of_one {
+            return Err(Full::User {
+                uid,
+                count: own,
+                what,
+            });
+        }
+        counts.insert(uid, own + 1);
         Ok(Guest {
             guests: self.clone(),
             uid,
@@ -57,7 +101,7 @@ impl Guests {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,23 +123,29 @@ mod tests {
 
     #[test]
     fn nobody_takes_all_the_places() {
-        let guests = Guests::default();
-        let mut inside: Vec<_> = (0..OF_ONE).map(|_| guests.admit(1000).unwrap()).collect();
-        assert_eq!(guests.admit(1000).unwrap_err(), Full::User(1000));
+        let Places {
+            in_all,
+            for_root,
+            of_one,
+            what: _,
+        } = CONNECTIONS;
+        let guests = Guests::new(CONNECTIONS);
+        let mut inside: Vec<_> = (0..of_one).map(|_| guests.admit(1000).unwrap()).collect();
+        let refusal = guests.admit(1000).unwrap_err();
+        assert!(matches!(refusal, Full::User { uid: 1000, .. }), "{refusal}");
         for uid in 1001.. {
             match guests.admit(uid) {
                 Ok(guest) => inside.push(guest),
                 Err(full) => {
-                    assert_eq!(full, Full::All);
+                    assert!(matches!(full, Full::All { .. }), "{full}");
                     break;
                 }
             }
         }
-        assert_eq!(guests.count(), IN_ALL - FOR_ROOT);
-        let root = guests.admit(0).unwrap();
-        drop(inside);
-        assert_eq!(guests.count(), 1);
-        drop(root);
+        assert_eq!(guests.count(), in_all - for_root);
+        let root: Vec<_> = std::iter::from_fn(|| guests.admit(0).ok()).collect();
+        assert_eq!(root.len(), for_root);
+        drop((inside, root));
         assert!(guests.counts().is_empty(), "a user who left costs nothing");
     }
 }

@@ -5,20 +5,25 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::UnixStream,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::{
-    guests::Guests,
+    guests::{CONNECTIONS, FOLLOWERS, Guests},
+    looks::Looks,
     press::Press,
     protocol::{Answer, frame},
     session::Session,
     socket::Socket,
+    veil::Veil,
     visibility::Commands,
 };
-use crate::{observe::Request, tables::Filter};
+use crate::{
+    observe::{Observation, Request},
+    tables::{Filter, Follower, live::Inspect},
+};
 
 /// How long nobody is let in when descriptors have run out.
 const BREATH: Duration = Duration::from_millis(100);
@@ -29,10 +34,24 @@ pub enum ServeError {
     ObserverStopped,
 }
 
+/// Where the answers come from.
+#[derive(Debug)]
+pub struct Sources {
+    pub requests: mpsc::Sender<Request>,
+    pub inspections: mpsc::Sender<Inspect>,
+    pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    /// What is observed at all.
+    pub scope: Filter,
+}
+
 /// What all sessions share.
 #[derive(Debug)]
 pub struct House {
     pub press: Press,
+    pub looks: Looks,
+    pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    pub followers: Guests,
+    pub veil: Veil,
     epoch: Instant,
     guests: Guests,
     commands: Commands,
@@ -49,6 +68,17 @@ pub struct Pulse {
 #[derive(Clone, Debug)]
 pub struct Daemon(Arc<House>);
 
+impl Sources {
+    pub fn of(observation: &Observation, scope: Filter) -> Self {
+        Self {
+            requests: observation.requests.clone(),
+            inspections: observation.inspections(),
+            follows: observation.follows(),
+            scope,
+        }
+    }
+}
+
 impl House {
     /// The next moment of this pace. All who keep a pace have their moments in common, and so the
     /// snapshots.
@@ -60,12 +90,21 @@ impl House {
 }
 
 impl Daemon {
-    /// `scope` is what is observed at all.
-    pub fn new(requests: mpsc::Sender<Request>, scope: Filter, commands: Commands) -> Self {
+    pub fn new(sources: Sources, commands: Commands) -> Self {
+        let Sources {
+            requests,
+            inspections,
+            follows,
+            scope,
+        } = sources;
         Self(Arc::new(House {
             press: Press::new(requests, scope),
+            looks: Looks::new(inspections),
+            follows,
+            followers: Guests::new(FOLLOWERS),
+            veil: Veil::default(),
             epoch: Instant::now(),
-            guests: Guests::default(),
+            guests: Guests::new(CONNECTIONS),
             commands,
         }))
     }
@@ -101,7 +140,7 @@ impl Daemon {
         match self.0.guests.admit(peer.uid()) {
             Ok(guest) => {
                 let sight = self.0.commands.sight(peer.uid());
-                let session = Session::new(stream, self.0.clone(), sight);
+                let session = Session::new(stream, self.0.clone(), peer.uid(), sight);
                 sessions.spawn(async move {
                     session.run().await;
                     drop(guest);

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::tables::{Filter, snapshot::Snapshot};
+use crate::tables::{
+    Batch, Filter,
+    live::{LiveAsk, LiveList},
+    snapshot::Snapshot,
+};
 
 /// The version of these messages. It grows when what stands in `docs/protocol.md` changes its
 /// meaning; new wishes and new fields are additions, and leave it as it is.
@@ -33,12 +37,19 @@ pub enum Wish {
     Snapshot,
     /// A snapshot now, and one every so often from then on.
     Watch { refresh_ms: u64 },
+    /// The live allocations, as they are now.
+    Live(LiveAsk),
+    /// The whole state, then everything that is told to the tables.
+    Follow,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     Snapshot(Arc<Snapshot>),
+    /// None: not now, for too many ask.
+    Live(Option<LiveList>),
+    Batch(Arc<Batch>),
     Error(String),
 }
 

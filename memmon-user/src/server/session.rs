@@ -16,11 +16,12 @@ use tokio::{
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use super::{
+    following::{self, Following},
     listen::House,
     protocol::{Answer, Ask, LONGEST_ASK, Wish, codec, frame},
     visibility::Sight,
 };
-use crate::tables::Filter;
+use crate::tables::{Batch, Filter};
 
 /// How long a client may take to ask first, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,10 +32,12 @@ const SLOWEST: Duration = Duration::from_hours(24);
 
 pub struct Session {
     house: Arc<House>,
+    uid: u32,
     sight: Sight,
     asks: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
     answers: OwnedWriteHalf,
     watch: Option<Watch>,
+    following: Option<Following>,
 }
 
 /// What a client watches.
@@ -48,20 +51,23 @@ struct Watch {
 struct End;
 
 impl Session {
-    pub fn new(stream: UnixStream, house: Arc<House>, sight: Sight) -> Self {
+    pub fn new(stream: UnixStream, house: Arc<House>, uid: u32, sight: Sight) -> Self {
         let (asks, answers) = stream.into_split();
         Self {
             house,
+            uid,
             sight,
             asks: FramedRead::new(asks, codec(LONGEST_ASK)),
             answers,
             watch: None,
+            following: None,
         }
     }
 
     pub async fn run(mut self) {
         let mut silent_until = Instant::now() + PATIENCE;
         loop {
+            let silent = self.watch.is_none() && self.following.is_none();
             let went_on = tokio::select! {
                 message = self.asks.next() => match message {
                     Some(Ok(message)) => self.answer(&message).await,
@@ -69,7 +75,8 @@ impl Session {
                     None => Err(End),
                 },
                 () = due(self.watch.as_ref()) => self.show().await,
-                () = sleep_until(silent_until), if self.watch.is_none() => Err(End),
+                batch = told(self.following.as_mut(), &self.house) => self.pass_on(batch).await,
+                () = sleep_until(silent_until), if silent => Err(End),
             };
             if went_on.is_err() {
                 return;
@@ -93,7 +100,25 @@ impl Session {
                 });
                 Ok(())
             }
+            Wish::Live(ask) => {
+                let list = self.house.looks.list(ask).await;
+                let list = list.map(|list| self.house.veil.list(self.sight, list));
+                self.send(frame(&Answer::Live(list))).await
+            }
+            Wish::Follow => match Following::begin(&self.house, self.uid).await {
+                Ok(following) => {
+                    self.following = Some(following.ok_or(End)?);
+                    Ok(())
+                }
+                Err(full) => self.refuse(&full.to_string()).await,
+            },
         }
+    }
+
+    async fn pass_on(&mut self, batch: Option<Arc<Batch>>) -> Result<(), End> {
+        let batch = batch.ok_or(End)?;
+        let frame = following::print(&self.house, self.sight, batch).await;
+        self.send(frame).await
     }
 
     /// The next snapshot of what is watched. Those whose moments passed meanwhile are left out.
@@ -113,24 +138,31 @@ impl Session {
     async fn snapshot(&mut self, filter: &Filter, since: Instant) -> Result<(), End> {
         let press = &self.house.press;
         let edition = press.edition(since).await.ok_or(End)?;
-        match press.print(&edition, filter, self.sight).await {
-            Ok(frame) => self.send(frame).await,
-            Err(error) => {
-                self.refuse(&format!("the snapshot cannot be sent: {error}"))
-                    .await
-            }
-        }
+        let frame = press.print(&edition, filter, self.sight).await;
+        self.send(frame).await
     }
 
     async fn refuse(&mut self, why: &str) -> Result<(), End> {
         if let Ok(frame) = frame(&Answer::Error(why.to_owned())) {
-            self.send(frame).await?;
+            self.write(&frame).await?;
         }
         Err(End)
     }
 
-    async fn send(&mut self, frame: Bytes) -> Result<(), End> {
-        match timeout(PATIENCE, self.answers.write_all(&frame)).await {
+    async fn send(&mut self, frame: Result<Bytes, serde_json::Error>) -> Result<(), End> {
+        match frame {
+            Ok(frame) => self.write(&frame).await,
+            Err(error) => {
+                self.refuse(&format!(
+                    "the answer cannot be sent: {error}; ask for less of it"
+                ))
+                .await
+            }
+        }
+    }
+
+    async fn write(&mut self, frame: &[u8]) -> Result<(), End> {
+        match timeout(PATIENCE, self.answers.write_all(frame)).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(End),
         }
@@ -141,6 +173,14 @@ impl Session {
 async fn due(watch: Option<&Watch>) {
     match watch {
         Some(watch) => sleep_until(watch.next).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves to what is followed; never where nothing is.
+async fn told(following: Option<&mut Following>, house: &House) -> Option<Arc<Batch>> {
+    match following {
+        Some(following) => following.next(house).await,
         None => std::future::pending().await,
     }
 }

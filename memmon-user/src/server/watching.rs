@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 
@@ -12,10 +12,11 @@ use super::{
     client::{Client, ClientError},
     link::Link,
     protocol::Wish,
+    remote,
 };
 use crate::{
     observe::clock,
-    tables::{Filter, snapshot::Snapshot},
+    tables::{Filter, live::Inspect, snapshot::Snapshot},
 };
 
 /// How much longer than the pace a daemon may take with a snapshot before it counts as lost.
@@ -29,6 +30,8 @@ const LATER: Duration = Duration::from_secs(1);
 pub struct Watching {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub link: watch::Receiver<Link>,
+    /// Answers questions about live allocations.
+    pub inspections: mpsc::Sender<Inspect>,
 }
 
 struct Watcher {
@@ -48,6 +51,7 @@ pub(super) async fn watch(
     let first = begin(&mut client, &filter, refresh).await?;
     let (snapshots, seen) = watch::channel(first);
     let (link, state) = watch::channel(Link::Connected);
+    let inspections = remote::inspections(client.path().to_owned());
     let watcher = Watcher {
         client,
         filter,
@@ -59,6 +63,7 @@ pub(super) async fn watch(
     Ok(Watching {
         snapshots: seen,
         link: state,
+        inspections,
     })
 }
 
