@@ -159,15 +159,21 @@ fn the_usual_commands_without_root() -> Result<()> {
                 ])
                 .arg(open.program())
                 .args(args);
-            command.output()
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn()
         };
-        let once = snapshot(&client(&["-q", "--format", "json"])?)?;
+        let once = client(&["-q", "--format", "json"])?.wait_with_output()?;
+        let once = snapshot(&once)?;
         holds(
             running(&once, driver.pid()).context("the process")?,
             &answer,
         )?;
+        let mut watching = Vec::new();
         for args in [&[][..], &["-a"], &["-d", "0,1,2"], &["-r", "100"]] {
-            let output = client(args)?;
+            watching.push((args, client(args)?));
+        }
+        for (args, child) in watching {
+            let output = child.wait_with_output()?;
             // It watched until it was told to end.
             ensure!(
                 output.status.code() == Some(124) || output.status.success(),
@@ -226,16 +232,19 @@ fn a_second_daemon_is_refused() -> Result<()> {
         let mut command = command(["serve", "--socket", path(&socket)?]);
         all.push(command.stderr(Stdio::null()).spawn()?);
     }
-    let mut serving = Vec::new();
-    for mut child in all {
-        match wait_briefly(&mut child)? {
-            Some(status) => assert_eq!(status.code(), Some(1), "{status}"),
-            None => serving.push(child),
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut refused = Vec::new();
+    while refused.len() < 4 && Instant::now() < until {
+        for child in &mut all {
+            refused.extend(child.try_wait()?);
         }
+        all.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(serving.len(), 1);
+    ensure!(refused.iter().all(|s| s.code() == Some(1)), "{refused:?}");
+    assert_eq!(all.len(), 1, "those that serve");
     let output = run(&["-q", "--socket", path(&socket)?, "--wait", "10"])?;
-    for mut child in serving {
+    for mut child in all {
         end(&mut child)?;
     }
     ensure!(output.status.success(), "{output:?}");
@@ -329,18 +338,6 @@ fn wait_for_line(lines: &mut Receiver<String>, words: &str) -> Result<()> {
         .with_context(|| format!("nobody said `{words}`"))?;
     ensure!(line.contains(words), "`{words}` was to be said, not {line}");
     Ok(())
-}
-
-/// Its status, where it ends by itself soon.
-fn wait_briefly(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {
-    let until = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < until {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(None)
 }
 
 fn end(child: &mut Child) -> Result<()> {
