@@ -158,21 +158,30 @@ fn following() -> Result<()> {
             // It gives up when no more come.
             replica.apply(&batch(client).with_context(|| format!("{process:#?}, {answer}"))?);
         };
-        let live = replica.live.iter().count() as u64;
+        let live = keys(replica, driver.pid()).len() as u64;
         let told: u64 = number(&answer, "live", 0, "DRAM") + number(&answer, "live", 0, "L1");
         assert_eq!(live, told, "allocations, one by one");
         let secret = process.command.iter().any(|word| word.contains("secret"));
         assert_eq!(secret, is_root, "{process:?}");
     }
-    let keys = |replica: &Replica| -> Vec<u64> { replica.live.iter().map(|e| e.key).collect() };
-    let addresses = keys(&replicas[0]);
+    let addresses = keys(&replicas[0], driver.pid());
     ensure!(
-        keys(&replicas[1])
+        keys(&replicas[1], driver.pid())
             .iter()
             .all(|key| !addresses.contains(key)),
         "addresses in somebody else's memory"
     );
     Ok(())
+}
+
+/// What the program's live allocations go by.
+fn keys(replica: &Replica, pid: u32) -> Vec<u64> {
+    let is_its = |proc| {
+        let facts = replica.tables.process(proc);
+        facts.is_some_and(|facts| facts.pid == pid)
+    };
+    let live = replica.live.iter().filter(|entry| is_its(entry.proc));
+    live.map(|entry| entry.key).collect()
 }
 
 fn batch(client: &mut Connection) -> Result<Batch> {
