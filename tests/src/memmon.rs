@@ -60,6 +60,26 @@ pub fn query(args: &[&str]) -> anyhow::Result<Snapshot> {
     serde_json::from_slice(&output.stdout).context("the snapshot is not of the schema")
 }
 
+/// A child that does not outlive its test, however that ends.
+#[derive(Debug)]
+pub struct Ward(pub Child);
+
+impl Ward {
+    /// Asks it to end, and waits for that.
+    pub fn end(mut self) -> anyhow::Result<std::process::ExitStatus> {
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGTERM) };
+        Ok(self.0.wait()?)
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A daemon with a socket of its own, which ends with this value.
 #[derive(Debug)]
 pub struct Daemon {

@@ -4,12 +4,9 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::{
-        fs::MetadataExt as _,
-        process::{CommandExt as _, ExitStatusExt as _},
-    },
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
@@ -20,7 +17,7 @@ use memmon::tables::snapshot::Snapshot;
 use memmon_tests::{
     check::{acquainted, holds, running},
     fixture::{Driver, Fault, Fixture, Layout},
-    memmon::{Daemon, command, process, run},
+    memmon::{Daemon, Ward, command, process, run},
     people::{NOBODY, Open, as_nobody, open_directory},
 };
 
@@ -136,63 +133,57 @@ fn the_usual_commands_without_root() -> Result<()> {
     let mut driver = Driver::spawn(open.driver())?;
     driver.ask("open chips 3")?;
     let answer = driver.ask("leak 2 2097152")?;
-    let mut daemon = Command::new("unshare")
+    let daemon = Command::new("unshare")
         .args(["--mount", "sh", "-c"])
         .arg("mount -t tmpfs -o mode=755 none /run && exec \"$0\" serve")
         .arg(open.program())
         .stderr(Stdio::piped())
         .spawn()?;
-    let result = (|| {
-        let mut said = lines(daemon.stderr.take());
-        wait_for_line(&mut said, "listening on /run/memmon-ebpf.sock (mode 0666)")?;
-        let pid = daemon.id().to_string();
-        let client = |args: &[&str]| {
-            let mut command = Command::new("nsenter");
-            command
-                .args(["--mount", "--target", &pid, "setpriv"])
-                .args([
-                    "--reuid=nobody",
-                    "--regid=nogroup",
-                    "--clear-groups",
-                    "timeout",
-                    "2",
-                ])
-                .arg(open.program())
-                .args(args);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            command.spawn()
-        };
-        let once = client(&["-q", "--format", "json"])?.wait_with_output()?;
-        let once = snapshot(&once)?;
-        holds(
-            running(&once, driver.pid()).context("the process")?,
-            &answer,
-        )?;
-        let mut watching = Vec::new();
-        for args in [&[][..], &["-a"], &["-d", "0,1,2"], &["-r", "100"]] {
-            watching.push((args, client(args)?));
-        }
-        for (args, child) in watching {
-            let output = child.wait_with_output()?;
-            // It watched until it was told to end.
-            ensure!(
-                output.status.code() == Some(124) || output.status.success(),
-                "{output:?}"
-            );
-            let tables = text(&output.stdout).matches("health:").count();
-            let expected = if args == ["-r", "100"] {
-                10..=22
-            } else {
-                2..=3
-            };
-            ensure!(expected.contains(&tables), "{args:?}: {tables} tables");
-            let row = format!("{}  root  tt-metal:2  DRAM", driver.pid());
-            ensure!(text(&output.stdout).contains(&row), "{output:?}");
-        }
-        Ok(())
-    })();
-    end(&mut daemon)?;
-    result
+    let mut daemon = Ward(daemon);
+    let mut said = lines(daemon.0.stderr.take());
+    wait_for_line(&mut said, "listening on /run/memmon-ebpf.sock (mode 0666)")?;
+    let pid = daemon.0.id().to_string();
+    let client = |args: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--mount", "--target", &pid, "setpriv"])
+            .args([
+                "--reuid=nobody",
+                "--regid=nogroup",
+                "--clear-groups",
+                "timeout",
+                "2",
+            ])
+            .arg(open.program())
+            .args(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn()
+    };
+    let once = client(&["-q", "--format", "json"])?.wait_with_output()?;
+    let once = snapshot(&once)?;
+    holds(
+        running(&once, driver.pid()).context("the process")?,
+        &answer,
+    )?;
+    let mut watching = Vec::new();
+    for args in [&[][..], &["-a"], &["-d", "0,1,2"], &["-r", "100"]] {
+        watching.push((args, client(args)?));
+    }
+    for (args, child) in watching {
+        let output = child.wait_with_output()?;
+        // It watched until it was told to end.
+        ensure!(
+            output.status.code() == Some(124) || output.status.success(),
+            "{output:?}"
+        );
+        let tables = text(&output.stdout).matches("health:").count();
+        let expected = if args == ["-r", "100"] { 6..=22 } else { 1..=3 };
+        ensure!(expected.contains(&tables), "{args:?}: {tables} tables");
+        let row = format!("{}  root  tt-metal:2  DRAM", driver.pid());
+        ensure!(text(&output.stdout).contains(&row), "{output:?}");
+    }
+    ensure!(daemon.end()?.success());
+    Ok(())
 }
 
 #[test]
@@ -230,22 +221,22 @@ fn a_second_daemon_is_refused() -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..5 {
         let mut command = command(["serve", "--socket", path(&socket)?]);
-        all.push(command.stderr(Stdio::null()).spawn()?);
+        all.push(Ward(command.stderr(Stdio::null()).spawn()?));
     }
     let until = Instant::now() + Duration::from_secs(20);
     let mut refused = Vec::new();
     while refused.len() < 4 && Instant::now() < until {
         for child in &mut all {
-            refused.extend(child.try_wait()?);
+            refused.extend(child.0.try_wait()?);
         }
-        all.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        all.retain_mut(|child| matches!(child.0.try_wait(), Ok(None)));
         thread::sleep(Duration::from_millis(10));
     }
     ensure!(refused.iter().all(|s| s.code() == Some(1)), "{refused:?}");
     assert_eq!(all.len(), 1, "those that serve");
     let output = run(&["-q", "--socket", path(&socket)?, "--wait", "10"])?;
-    for mut child in all {
-        end(&mut child)?;
+    for child in all {
+        ensure!(child.end()?.success());
     }
     ensure!(output.status.success(), "{output:?}");
     Ok(())
@@ -284,12 +275,13 @@ fn a_watching_client_outlives_daemons() -> Result<()> {
     let mut driver = Fixture::get(Layout::Inline, Fault::None)?.spawn()?;
     let mut daemon = Daemon::start(&[])?;
     let socket = daemon.socket();
-    let mut client = command(["--format", "json", "-r", "100", "--socket", path(&socket)?])
+    let client = command(["--format", "json", "-r", "100", "--socket", path(&socket)?])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let stream = lines(client.stdout.take());
-    let mut said = lines(client.stderr.take());
+    let mut client = Ward(client);
+    let stream = lines(client.0.stdout.take());
+    let mut said = lines(client.0.stderr.take());
     let next = |wanted: &mut dyn FnMut(&Snapshot) -> bool| -> Result<Snapshot> {
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
@@ -317,7 +309,8 @@ fn a_watching_client_outlives_daemons() -> Result<()> {
         holds(seen, &answer)?;
         started = snapshot.observer.started_at;
     }
-    end(&mut client)
+    ensure!(client.end()?.success());
+    Ok(())
 }
 
 fn lines(source: Option<impl std::io::Read + Send + 'static>) -> Receiver<String> {
@@ -337,16 +330,5 @@ fn wait_for_line(lines: &mut Receiver<String>, words: &str) -> Result<()> {
         .recv_timeout(Duration::from_secs(20))
         .with_context(|| format!("nobody said `{words}`"))?;
     ensure!(line.contains(words), "`{words}` was to be said, not {line}");
-    Ok(())
-}
-
-fn end(child: &mut Child) -> Result<()> {
-    // SAFETY: a signal to a child that has not been waited for.
-    unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
-    let status = child.wait()?;
-    ensure!(
-        status.success() || status.signal() == Some(libc::SIGTERM),
-        "{status}"
-    );
     Ok(())
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
-/// A daemon that everybody can reach, and a program of root's that it observes.
+/// A daemon that everybody can reach, and a program of root's, which alone it observes.
 struct Scene {
     daemon: Daemon,
     driver: Driver,
@@ -24,10 +24,11 @@ struct Scene {
 
 fn scene() -> Result<Scene> {
     let open = Open::new(&Fixture::get(Layout::Pimpl, Fault::None)?)?;
-    let daemon = Daemon::start_in(open_directory()?, |_| {}, &[])?;
     let mut command = open.driver();
     command.arg0("--token=secret");
     let driver = Driver::spawn(command)?;
+    let pid = driver.pid().to_string();
+    let daemon = Daemon::start_in(open_directory()?, |_| {}, &["-p", &pid])?;
     acquainted(&daemon, driver.pid())?;
     Ok(Scene {
         daemon,
@@ -158,30 +159,21 @@ fn following() -> Result<()> {
             // It gives up when no more come.
             replica.apply(&batch(client).with_context(|| format!("{process:#?}, {answer}"))?);
         };
-        let live = keys(replica, driver.pid()).len() as u64;
+        let live = replica.live.len() as u64;
         let told: u64 = number(&answer, "live", 0, "DRAM") + number(&answer, "live", 0, "L1");
         assert_eq!(live, told, "allocations, one by one");
         let secret = process.command.iter().any(|word| word.contains("secret"));
         assert_eq!(secret, is_root, "{process:?}");
     }
-    let addresses = keys(&replicas[0], driver.pid());
+    let keys = |replica: &Replica| -> Vec<u64> { replica.live.iter().map(|e| e.key).collect() };
+    let addresses = keys(&replicas[0]);
     ensure!(
-        keys(&replicas[1], driver.pid())
+        keys(&replicas[1])
             .iter()
             .all(|key| !addresses.contains(key)),
         "addresses in somebody else's memory"
     );
     Ok(())
-}
-
-/// What the program's live allocations go by.
-fn keys(replica: &Replica, pid: u32) -> Vec<u64> {
-    let is_its = |proc| {
-        let facts = replica.tables.process(proc);
-        facts.is_some_and(|facts| facts.pid == pid)
-    };
-    let live = replica.live.iter().filter(|entry| is_its(entry.proc));
-    live.map(|entry| entry.key).collect()
 }
 
 fn batch(client: &mut Connection) -> Result<Batch> {

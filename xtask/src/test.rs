@@ -81,6 +81,10 @@ pub fn main(args: &Args) -> Result<()> {
     if packages::have_apt() && which("gcc").is_none() {
         packages::install(&["gcc", "libc6-dev"])?;
     }
+    // It judges the unit of the daemon.
+    if packages::have_apt() && which("systemd-analyze").is_none() {
+        packages::install(&["systemd"])?;
+    }
     let binary = build::release(&repository)?;
 
     step(format!("tests, with ttnn {}", versions.join(" ")));
