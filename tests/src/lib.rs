@@ -5,5 +5,7 @@ mod elf_damage;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;
+pub mod nobody;
 pub mod people;
+pub mod prometheus;
 pub mod raw;

@@ -11,8 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{fixture::Fixture, memmon};
 
-/// Debian's `nobody` and `nogroup`.
-pub const NOBODY: u32 = 65_534;
+pub use crate::nobody::NOBODY;
 
 /// A directory that everybody can look into, with copies of the program and of a fixture: those
 /// that were built may lie where only their owner can go.

@@ -2,7 +2,10 @@
 
 mod access;
 mod args;
+mod derived;
+mod doctor;
 mod exit;
+mod logging;
 mod profiles;
 mod query;
 mod rights;
@@ -14,6 +17,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use self::{
@@ -34,10 +38,11 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
-            let mut text = failure.message;
+            let mut text = failure.to_string();
             if !text.ends_with('\n') {
                 text.push('\n');
             }
@@ -52,14 +57,17 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .context("cannot start")?;
     let result = runtime.block_on(async {
         match args.command {
             None if args.watch.query => query::main(&args.watch).await,
             None => watch::main(&args.watch).await,
             Some(Command::Run(run)) => run::main(&run).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
+            Some(Command::Completions { shell }) => derived::completions(shell),
+            Some(Command::Man { output }) => derived::manual(output.as_deref()),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

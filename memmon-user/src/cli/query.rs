@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use super::{
     args::{DEFAULT_SOCKET, Watch},
-    exit::{FAILED, Failure, NOT_PERMITTED, NOTHING},
+    exit::{Failure, NOTHING},
     rights,
 };
 use crate::{
@@ -26,10 +26,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     check_devices(args, &snapshot)?;
     check_found(args, &runtimes, &snapshot)?;
     let options = snapshot::Options::default();
-    let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)
-        .map_err(|error| Failure::of(&error))?;
-    let _ = output::write_whole(args.output.file.as_deref(), &text)
-        .map_err(|error| Failure::of(&error))?;
+    let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)?;
+    let _ = output::write_whole(args.output.file.as_deref(), &text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,16 +69,6 @@ async fn ask_daemon(args: &Watch) -> Result<Option<Arc<Snapshot>>, Failure> {
         // It went while we asked.
         Err(ClientError::Ended) if args.socket.is_none() => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        let code = match error {
-            ClientError::NotPermitted { .. } => NOT_PERMITTED,
-            _ => FAILED,
-        };
-        Self::with(code, error.to_string())
     }
 }
 

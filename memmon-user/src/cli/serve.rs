@@ -2,15 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{
-    args::Serve,
-    exit::{FAILED, Failure, NOT_PERMITTED},
-    rights, systemd,
-    watch::Ends,
-};
+use super::{args::Serve, exit::Failure, rights, systemd, watch::Ends};
 use crate::{
     observe::Observation,
-    server::{Access, Claim, Daemon, Socket, SocketError, Sources},
+    server::{Access, Claim, Daemon, Socket, Sources, http},
 };
 
 pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
@@ -19,29 +14,41 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         runtimes,
         observing,
         access: place,
+        metrics,
     } = args;
     let known = runtimes.load()?;
     rights::to_observe()?;
+    // Before anything is attached: whatever is taken already is an error at once.
     let access = place.access()?;
-    let mut ends = Ends::new()?;
-    // Before anything is attached: a second daemon leaves no trace.
     let claim = Claim::take(&place.socket).await?;
+    let scrapers = metrics.address.map(http::Listener::bind).transpose()?;
+    let mut ends = Ends::new()?;
     let filter = scope.filter(runtimes);
     let options = observing.options(filter.clone());
-    // The socket appears when everything is attached: who finds it gets true answers.
     let observation = Observation::start(options, known, observing.refresh())?;
+    let scrapers = scrapers.map(|listener| {
+        eprintln!(
+            "memmon-ebpf: metrics at http://{}/metrics",
+            listener.address
+        );
+        tokio::spawn(listener.serve(observation.requests.clone(), metrics.processes))
+    });
     let daemon = Daemon::new(Sources::of(&observation, filter), place.show_commands);
+    // The socket appears when everything is attached: who finds it gets true answers.
     let result = match claim.listen(&access) {
         Ok(socket) => {
             announce(&socket, &access);
             tokio::select! {
-                result = daemon.serve(socket, ends.wait()) => result.map_err(|error| Failure::of(&error)),
+                result = daemon.serve(socket, ends.wait()) => result.map_err(Failure::from),
                 () = systemd::keep_alive(&daemon) => Ok(()),
             }
         }
         Err(error) => Err(error.into()),
     };
     systemd::stopping();
+    if let Some(task) = scrapers {
+        task.abort();
+    }
     observation.stop();
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -57,18 +64,4 @@ fn announce(socket: &Socket, Access { mode, group }: &Access) {
     );
     eprintln!("memmon-ebpf: {text}");
     systemd::ready(&text);
-}
-
-impl From<SocketError> for Failure {
-    fn from(error: SocketError) -> Self {
-        let code = match &error {
-            SocketError::Group { cause, .. }
-                if cause.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                NOT_PERMITTED
-            }
-            _ => FAILED,
-        };
-        Self::with(code, error.to_string())
-    }
 }

@@ -34,9 +34,7 @@ impl Stream {
     }
 
     pub async fn run(mut self, args: &Watch) -> Result<ExitCode, Failure> {
-        let failed = |error: &dyn std::error::Error| Failure::of(error);
-        let mut sink =
-            Sink::open(args.output.file.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
+        let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream)?;
         let mut stream = snapshot::Stream::new(
             args.output.format.unwrap_or_default(),
             Options::default(),
@@ -45,8 +43,8 @@ impl Stream {
         let mut ends = Ends::new()?;
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
-            let text = stream.render(&snapshot).map_err(|e| failed(&e))?;
-            if let Written::ReaderGone = sink.write(&text).map_err(|e| failed(&e))? {
+            let text = stream.render(&snapshot)?;
+            if let Written::ReaderGone = sink.write(&text)? {
                 break;
             }
             tokio::select! {
@@ -56,7 +54,7 @@ impl Stream {
                 () = ends.wait() => break,
             }
         }
-        sink.finish().map_err(|e| failed(&e))?;
+        sink.finish()?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -2,12 +2,13 @@
 
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
 
+use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-use super::{args::Watch, exit::Failure, query, rights, stream::Stream};
+use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream};
 use crate::{observe::Observation, server::Link, tables::snapshot::Snapshot, views::tui};
 
 pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
@@ -72,10 +73,12 @@ async fn show(
         return Stream::new(snapshots, link).run(args).await;
     }
     let options = tui::Options::from_environment(args.observing.refresh(), String::new());
+    // After the screen is given back.
+    let _held = logging::hold();
     match tui::run(snapshots, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::of(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -86,9 +89,7 @@ pub struct Ends {
 
 impl Ends {
     pub fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(format!("cannot receive signals: {error}")))
-        };
+        let listen = |kind| signal(kind).context("cannot receive signals");
         Ok(Self {
             signals: [
                 listen(SignalKind::interrupt())?,

@@ -45,6 +45,12 @@ pub enum ClientError {
     Strange(String),
 }
 
+impl ClientError {
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::NotPermitted { .. })
+    }
+}
+
 /// A connection to a daemon.
 #[derive(Debug)]
 pub struct Client {

@@ -11,6 +11,7 @@
 mod client;
 mod following;
 mod guests;
+pub mod http;
 mod link;
 mod listen;
 mod looks;

@@ -51,6 +51,12 @@ pub enum SocketError {
     Unusable { path: PathBuf, cause: io::Error },
 }
 
+impl SocketError {
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Group { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// The right to listen on a path, which no other daemon has meanwhile.
 #[derive(Debug)]
 pub struct Claim {
