@@ -1,15 +1,25 @@
 //! `memmon-ebpf`: a full-screen view on a terminal, a stream of snapshots otherwise.
 
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    io::IsTerminal as _,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 
 use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream};
-use crate::{observe::Observation, server::Link, tables::snapshot::Snapshot, views::tui};
+use crate::{
+    observe::{Observation, Request},
+    server::{Link, Watching},
+    tables::{Filter, snapshot::Snapshot},
+    views::tui::{self, source::Source},
+};
 
 pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
 /// Whether the daemon is there, where the snapshots come from one.
@@ -19,10 +29,19 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     query::check_pids(args)?;
     if let Some(client) = query::daemon(args).await? {
-        let watching = client
-            .watch(args.filter(), args.observing.refresh())
-            .await?;
-        return show(watching.snapshots, Some(watching.link), args).await;
+        let (pace, paced) = watch::channel(args.observing.refresh());
+        let Watching {
+            snapshots,
+            link,
+            inspections,
+        } = client.watch(args.filter(), paced).await?;
+        let source = Source {
+            snapshots,
+            inspections,
+            link: Some(link),
+            time: None,
+        };
+        return show(source, Some(pace), args).await;
     }
     rights::to_observe()?;
     let observation = Observation::start(
@@ -31,9 +50,52 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
-    let result = show(observation.snapshots(), None, args).await;
+    let (pace, paced) = watch::channel(args.observing.refresh());
+    let source = Source {
+        snapshots: at_pace(&observation, args.filter(), paced),
+        inspections: observation.inspections(),
+        link: None,
+        time: None,
+    };
+    let result = show(source, Some(pace), args).await;
     observation.stop();
     result
+}
+
+/// Snapshots as often as the reader wants them.
+fn at_pace(
+    observation: &Observation,
+    filter: Filter,
+    mut pace: watch::Receiver<Duration>,
+) -> Snapshots {
+    let requests = observation.requests.clone();
+    let (sender, snapshots) = watch::channel(observation.snapshots().borrow().clone());
+    tokio::spawn(async move {
+        let mut last = tokio::time::Instant::now();
+        loop {
+            let every = *pace.borrow_and_update();
+            tokio::select! {
+                () = tokio::time::sleep_until(last + every) => {}
+                changed = pace.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            }
+            last = tokio::time::Instant::now();
+            let (reply, answer) = oneshot::channel();
+            let filter = filter.clone();
+            if requests.send(Request { filter, reply }).await.is_err() {
+                return;
+            }
+            let Ok(snapshot) = answer.await else {
+                return;
+            };
+            if sender.send(Arc::new(snapshot)).is_err() {
+                return;
+            }
+        }
+    });
+    snapshots
 }
 
 /// A `--pid` that maps no runtime is nothing to observe.
@@ -62,20 +124,23 @@ async fn wait_for_pids(args: &Watch, mut snapshots: Snapshots) -> Result<(), Fai
 }
 
 async fn show(
-    snapshots: Snapshots,
-    link: Option<Links>,
+    source: Source,
+    pace: Option<watch::Sender<Duration>>,
     args: &Watch,
 ) -> Result<ExitCode, Failure> {
     let full_screen = args.output.format.is_none()
         && args.output.file.is_none()
         && std::io::stdout().is_terminal();
     if !full_screen {
-        return Stream::new(snapshots, link).run(args).await;
+        return Stream::new(source.snapshots, source.link).run(args).await;
     }
-    let options = tui::Options::from_environment(args.observing.refresh(), String::new());
+    let options = tui::Options {
+        pace,
+        ..args.screen.options(args.observing.refresh(), String::new())
+    };
     // After the screen is given back.
     let _held = logging::hold();
-    match tui::run(snapshots, options).await {
+    match tui::run(source, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error.into()),

@@ -14,6 +14,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
     time::sleep,
 };
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
@@ -94,9 +95,14 @@ impl Client {
         self.next_snapshot().await
     }
 
-    /// Snapshots as they come, from this daemon and from those after it on the same socket.
-    pub async fn watch(self, filter: Filter, refresh: Duration) -> Result<Watching, ClientError> {
-        watching::watch(self, filter, refresh).await
+    /// Snapshots as they come, from this daemon and from those after it on the same socket, at a
+    /// pace that may change.
+    pub async fn watch(
+        self,
+        filter: Filter,
+        pace: watch::Receiver<Duration>,
+    ) -> Result<Watching, ClientError> {
+        watching::watch(self, filter, pace).await
     }
 
     /// The live allocations; none where too many ask at this moment.

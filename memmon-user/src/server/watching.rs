@@ -37,7 +37,7 @@ pub struct Watching {
 struct Watcher {
     client: Client,
     filter: Filter,
-    refresh: Duration,
+    pace: watch::Receiver<Duration>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     link: watch::Sender<Link>,
 }
@@ -46,8 +46,9 @@ struct Watcher {
 pub(super) async fn watch(
     mut client: Client,
     filter: Filter,
-    refresh: Duration,
+    mut pace: watch::Receiver<Duration>,
 ) -> Result<Watching, ClientError> {
+    let refresh = *pace.borrow_and_update();
     let first = begin(&mut client, &filter, refresh).await?;
     let (snapshots, seen) = watch::channel(first);
     let (link, state) = watch::channel(Link::Connected);
@@ -55,7 +56,7 @@ pub(super) async fn watch(
     let watcher = Watcher {
         client,
         filter,
-        refresh,
+        pace,
         snapshots,
         link,
     };
@@ -88,8 +89,20 @@ impl Watcher {
 
     /// Passes snapshots on until no more come.
     async fn pass_on(&mut self) {
-        while let Ok(snapshot) = patiently(self.refresh, self.client.next_snapshot()).await {
-            self.snapshots.send_replace(snapshot);
+        loop {
+            let refresh = *self.pace.borrow_and_update();
+            let answer = tokio::select! {
+                answer = patiently(refresh, self.client.next_snapshot()) => answer,
+                // A second wish to watch takes the place of the first.
+                Ok(()) = self.pace.changed() => {
+                    let refresh = *self.pace.borrow_and_update();
+                    begin(&mut self.client, &self.filter, refresh).await
+                }
+            };
+            match answer {
+                Ok(snapshot) => self.snapshots.send_replace(snapshot),
+                Err(_) => return,
+            };
         }
     }
 
@@ -106,7 +119,8 @@ impl Watcher {
 
     async fn reconnect(&mut self) -> Result<Arc<Snapshot>, ClientError> {
         let mut client = Client::connect(self.client.path(), Duration::ZERO).await?;
-        let snapshot = begin(&mut client, &self.filter, self.refresh).await?;
+        let refresh = *self.pace.borrow_and_update();
+        let snapshot = begin(&mut client, &self.filter, refresh).await?;
         self.client = client;
         Ok(snapshot)
     }
