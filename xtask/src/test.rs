@@ -81,8 +81,12 @@ pub fn main(args: &Args) -> Result<()> {
     if packages::have_apt() && which("gcc").is_none() {
         packages::install(&["gcc", "libc6-dev"])?;
     }
-    // They format the manual pages, and read a library's build id.
-    for (tool, package) in [("groff", "groff-base"), ("readelf", "binutils")] {
+    // They format the manual pages, read a library's build id, and judge the daemon's unit.
+    for (tool, package) in [
+        ("groff", "groff-base"),
+        ("readelf", "binutils"),
+        ("systemd-analyze", "systemd"),
+    ] {
         if packages::have_apt() && which(tool).is_none() {
             packages::install(&[package])?;
         }

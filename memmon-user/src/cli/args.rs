@@ -9,7 +9,7 @@ use clap::{
 
 use log::LevelFilter;
 
-use super::exit::Failure;
+use super::{access::AccessArgs, exit::Failure};
 use crate::{
     observe::{Options, Runtimes},
     server::http,
@@ -205,9 +205,8 @@ pub struct Serve {
     pub runtimes: RuntimeArgs,
     #[command(flatten)]
     pub observing: Observing,
-    /// Where to listen
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    pub access: AccessArgs,
     #[command(flatten)]
     pub metrics: Metrics,
 }

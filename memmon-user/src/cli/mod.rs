@@ -1,5 +1,6 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
+mod access;
 mod args;
 mod derived;
 mod doctor;
@@ -10,6 +11,8 @@ mod query;
 mod rights;
 mod run;
 mod serve;
+mod stream;
+mod systemd;
 mod watch;
 
 use std::process::ExitCode;
