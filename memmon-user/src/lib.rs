@@ -10,6 +10,7 @@ pub mod discover;
 pub mod drain;
 pub mod elf;
 pub mod observe;
+pub mod recording;
 pub mod runtimes;
 pub mod server;
 pub mod tables;

@@ -225,6 +225,11 @@ impl Tables {
             .is_none_or(|row| value.sequence > row.kernel.sequence)
     }
 
+    /// A row as it was last told, or as events left it.
+    pub fn row_of(&self, key: &RowKey) -> Option<&RowValue> {
+        self.rows.get(key).map(|row| &row.kernel)
+    }
+
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {
         let placement = self.placement_of(&OwnerId::of(key), key.ogen)?;
         placement.pools.get(&key.pool).copied()
