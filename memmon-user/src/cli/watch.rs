@@ -22,7 +22,7 @@ type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
-    query::check_pids(args)?;
+    query::check_pids(&args.scope)?;
     if let Some(client) = query::daemon(args).await? {
         let snapshots = client
             .watch(args.filter(), args.observing.refresh())

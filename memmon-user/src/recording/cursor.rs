@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     format::FrameKind,
     order::is_introduction,
-    reader::{Moment, ReadError, Recording},
+    reader::{ReadError, Recording, Stamp},
 };
 use crate::tables::{Batch, Fact, Replica, event::Event};
 
@@ -15,6 +15,16 @@ pub struct Place {
     pub frame: usize,
     pub batch: usize,
     pub fact: usize,
+}
+
+impl Place {
+    /// Right behind it.
+    pub fn next(self) -> Self {
+        Self {
+            fact: self.fact + 1,
+            ..self
+        }
+    }
 }
 
 /// How far to go.
@@ -38,7 +48,7 @@ pub struct Cursor {
     batches: Vec<Batch>,
     loaded: Option<usize>,
     events: u64,
-    now: Moment,
+    now: Stamp,
     last_event: Option<Event>,
 }
 
@@ -52,7 +62,7 @@ impl Cursor {
             batches: Vec::new(),
             loaded: None,
             events: 0,
-            now: Moment::default(),
+            now: Stamp::default(),
             last_event: None,
         };
         cursor.restart(0)?;
@@ -63,7 +73,7 @@ impl Cursor {
         &self.recording
     }
 
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Stamp {
         self.now
     }
 
@@ -140,7 +150,7 @@ impl Cursor {
         let end = (keyframe + 1 + parts).min(frames.len());
         for frame in frames.get(keyframe..end).unwrap_or_default() {
             self.events = frame.events_before;
-            self.now = frame.moment();
+            self.now = frame.stamp();
             for batch in recording.load(frame)? {
                 self.replica.apply(&batch);
             }
@@ -250,7 +260,7 @@ impl Cursor {
                 self.events += 1;
                 self.last_event = Some(*event);
             }
-            self.now = Moment {
+            self.now = Stamp {
                 boot_ns: time.max(self.now.boot_ns),
                 epoch_ns: batch.epoch_of(time.max(self.now.boot_ns)),
             };
@@ -266,7 +276,7 @@ impl Cursor {
             return true;
         }
         self.replica.tables.raise_peaks();
-        self.now = Moment {
+        self.now = Stamp {
             boot_ns: batch.boot_ns.max(self.now.boot_ns),
             epoch_ns: batch.epoch_of(batch.boot_ns.max(self.now.boot_ns)),
         };

@@ -26,7 +26,6 @@ pub const MAX_PAYLOAD: u32 = 64 << 20;
 pub struct Meta {
     /// The memmon that wrote it.
     pub version: String,
-    pub host: String,
     /// RFC 3339.
     pub started_at: String,
     pub refresh_ms: u64,

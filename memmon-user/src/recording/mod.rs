@@ -11,9 +11,11 @@ mod format;
 mod incidents;
 mod index;
 mod live;
+mod moment;
 mod order;
 mod payload;
 pub mod reader;
+pub mod target;
 mod varint;
 pub mod writer;
 
@@ -23,5 +25,6 @@ mod tests;
 pub use cursor::Cursor;
 pub use format::{Meta, VERSION};
 pub use incidents::Incident;
+pub use moment::Moment;
 pub use reader::{OpenError, Recording};
 pub use writer::Writer;

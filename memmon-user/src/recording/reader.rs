@@ -56,7 +56,7 @@ impl fmt::Debug for Recording {
 
 /// A moment, by both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
+pub struct Stamp {
     pub boot_ns: u64,
     pub epoch_ns: u64,
 }
@@ -114,27 +114,35 @@ impl Recording {
             .map_or(0, |last| last.events_before + u64::from(last.header.events))
     }
 
-    pub fn start(&self) -> Moment {
-        self.frames().first().map(Frame::moment).unwrap_or_default()
+    /// How many lie before a moment, to a frame.
+    pub fn events_before(&self, boot_ns: u64) -> u64 {
+        let frames = self.frames();
+        let at = frames.partition_point(|frame| frame.header.boot_ns < boot_ns);
+        let frame = frames.get(at);
+        frame.map_or_else(|| self.events(), |frame| frame.events_before)
     }
 
-    pub fn end(&self) -> Moment {
+    pub fn start(&self) -> Stamp {
+        self.frames().first().map(Frame::stamp).unwrap_or_default()
+    }
+
+    pub fn end(&self) -> Stamp {
         self.frames()
             .iter()
-            .map(Frame::moment)
-            .max_by_key(|moment| moment.boot_ns)
+            .map(Frame::stamp)
+            .max_by_key(|stamp| stamp.boot_ns)
             .unwrap_or_default()
     }
 
     /// The moment of a time on the wall clock, which may have been set meanwhile.
-    pub fn at_epoch(&self, epoch_ns: u64) -> Moment {
+    pub fn at_epoch(&self, epoch_ns: u64) -> Stamp {
         let frame = self
             .frames()
             .iter()
             .find(|frame| frame.header.epoch_ns >= epoch_ns);
-        let known = frame.map_or_else(|| self.end(), Frame::moment);
+        let known = frame.map_or_else(|| self.end(), Frame::stamp);
         let boot_ns = i128::from(known.boot_ns) + i128::from(epoch_ns) - i128::from(known.epoch_ns);
-        Moment {
+        Stamp {
             boot_ns: u64::try_from(boot_ns).unwrap_or_default(),
             epoch_ns,
         }
@@ -166,8 +174,8 @@ impl Recording {
 }
 
 impl Frame {
-    pub fn moment(&self) -> Moment {
-        Moment {
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
             boot_ns: self.header.boot_ns,
             epoch_ns: self.header.epoch_ns,
         }

@@ -49,10 +49,6 @@ impl<'a> Input<'a> {
         let count = usize::try_from(self.take::<u64>()?).map_err(|_| Malformed)?;
         (count <= self.left.len()).then_some(count).ok_or(Malformed)
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.left.is_empty()
-    }
 }
 
 /// A length, and the bytes.

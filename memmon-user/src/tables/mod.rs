@@ -17,6 +17,8 @@ mod rows;
 pub mod snapshot;
 
 #[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -102,6 +104,10 @@ impl Tables {
 
     pub fn knows_process(&self, proc: Proc) -> bool {
         self.processes.contains_key(&proc)
+    }
+
+    pub fn facts_of(&self, proc: Proc) -> Option<&ProcessFacts> {
+        self.processes.get(&proc).map(|entry| &entry.facts)
     }
 
     /// Which runtimes' libraries of this process are understood. Where none is, its usage is
@@ -228,6 +234,14 @@ impl Tables {
     /// A row as it was last told, or as events left it.
     pub fn row_of(&self, key: &RowKey) -> Option<&RowValue> {
         self.rows.get(key).map(|row| &row.kernel)
+    }
+
+    /// What is known to have been held before; nothing where the row is new.
+    pub fn baseline_of(&self, key: &RowKey) -> Baseline {
+        self.rows
+            .get(key)
+            .map(|row| row.baseline)
+            .unwrap_or_default()
     }
 
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {

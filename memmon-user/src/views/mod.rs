@@ -1,8 +1,10 @@
 //! What people and programs look at. Views read snapshots and write nothing back.
 
+pub mod export;
 pub mod health;
 pub mod output;
 pub mod pools;
+pub mod replay;
 pub mod snapshot;
 pub mod text;
 pub mod tui;
