@@ -5,3 +5,5 @@ mod elf_damage;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;
+pub mod nobody;
+pub mod prometheus;

@@ -3,17 +3,23 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{
-    Parser, Subcommand,
+    Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
+
+use log::LevelFilter;
 
 use super::exit::Failure;
 use crate::{
     observe::{Options, Runtimes},
     recording::Moment,
+    server::http,
     tables::Filter,
     views::{export::Export, snapshot::Format},
 };
+
+/// What `--log` takes; each level has those before it.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
@@ -32,6 +38,10 @@ pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 pub struct Args {
     #[command(flatten)]
     pub watch: Watch,
+    /// How much memmon says about itself, on standard error
+    #[arg(long, global = true, value_name = "LEVEL", env = "MEMMON_LOG", hide_env = true, default_value = "warn",
+        value_parser = PossibleValuesParser::new(LEVELS).map(|name| level(&name)))]
+    pub log: LevelFilter,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -129,8 +139,22 @@ pub enum Command {
     Replay(Replay),
     /// The daemon: observe, and answer clients
     Serve(Serve),
+    /// What this machine allows, what was found, and what to do about the rest
+    Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
     Profiles(Profiles),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on standard output
+    Man {
+        /// Write a page for each command into this folder instead
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -213,6 +237,46 @@ pub struct Serve {
     /// Where to listen
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    #[command(flatten)]
+    pub metrics: Metrics,
+}
+
+/// What scrapers are given.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Metrics {
+    /// Answer scrapers there, at /metrics; a port alone is 127.0.0.1's
+    #[arg(long = "metrics", value_name = "ADDR:PORT")]
+    pub address: Option<http::Address>,
+    /// Processes that have metrics of their own, those that hold most; the rest is summed as "other"
+    #[arg(
+        long = "metrics-processes",
+        value_name = "COUNT",
+        default_value_t = 200,
+        requires = "address"
+    )]
+    pub processes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    /// How the report is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: ReportFormat,
+    /// Where a daemon would listen
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Behave as on this kernel release
+    #[arg(long, value_name = "RELEASE", hide = true)]
+    pub assume_kernel: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ReportFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -318,6 +382,10 @@ fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| {
             "a number of bytes is needed, such as 500M or 2G, 1M at the least".to_owned()
         })
+}
+
+fn level(name: &str) -> LevelFilter {
+    name.parse().unwrap_or(LevelFilter::Warn)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

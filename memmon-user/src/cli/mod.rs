@@ -1,7 +1,10 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
 mod args;
+mod derived;
+mod doctor;
 mod exit;
+mod logging;
 mod profiles;
 mod query;
 mod record;
@@ -13,6 +16,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use self::{
@@ -33,10 +37,11 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
-            let mut text = failure.message;
+            let mut text = failure.to_string();
             if !text.ends_with('\n') {
                 text.push('\n');
             }
@@ -51,7 +56,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .context("cannot start")?;
     let result = runtime.block_on(async {
         match args.command {
             None if args.watch.query => query::main(&args.watch).await,
@@ -60,7 +65,10 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Record(record)) => record::main(&record).await,
             Some(Command::Replay(replay)) => replay::main(&replay).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
+            Some(Command::Completions { shell }) => derived::completions(shell),
+            Some(Command::Man { output }) => derived::manual(output.as_deref()),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

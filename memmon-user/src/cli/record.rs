@@ -226,8 +226,9 @@ impl<'a> Recorder<'a> {
             Err(error) => return self.check(Err(error)),
         };
         let health = self.writer.state().tables.known_health();
+        // Of few events, it would only tell the size of what is written in any case.
         let each = match written.events {
-            0 => String::new(),
+            0..1000 => String::new(),
             events => format!(
                 " ({:.1} bytes an event)",
                 written.bytes as f64 / events as f64
@@ -268,6 +269,6 @@ fn unwritten(args: &Record, error: &WriteError) -> Failure {
 fn of_target(error: TargetError) -> Failure {
     match error {
         TargetError::Terminal => Failure::with(USAGE, error.to_string()),
-        _ => Failure::of(&error),
+        _ => error.into(),
     }
 }

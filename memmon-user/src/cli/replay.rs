@@ -39,7 +39,7 @@ pub async fn main(args: &Replay) -> Result<ExitCode, Failure> {
             match export::write(recording, &filter, format, args.output.as_deref()) {
                 // `| head` has what it wanted.
                 Ok(()) | Err(ExportError::ReaderGone) => Ok(ExitCode::SUCCESS),
-                Err(error) => Err(Failure::of(&error)),
+                Err(error) => Err(error.into()),
             }
         }
         None => show(args, recording, filter).await,
@@ -81,16 +81,14 @@ fn print(
     format: Format,
 ) -> Result<ExitCode, Failure> {
     let at = moment(args, &recording, Moment::BeforeEnd(Duration::ZERO))?;
-    let failed = |error: &dyn std::error::Error| Failure::of(error);
-    let mut cursor = Cursor::new(recording).map_err(|error| failed(&error))?;
-    cursor.seek(at).map_err(|error| failed(&error))?;
+    let mut cursor = Cursor::new(recording)?;
+    cursor.seek(at)?;
     let text = snapshot::render(
         &replay::snapshot(&cursor, filter),
         format,
         &snapshot::Options::default(),
-    )
-    .map_err(|error| failed(&error))?;
-    let _ = output::write_whole(args.output.as_deref(), &text).map_err(|error| failed(&error))?;
+    )?;
+    let _ = output::write_whole(args.output.as_deref(), &text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,12 +99,12 @@ async fn show(
 ) -> Result<ExitCode, Failure> {
     let at = moment(args, &recording, Moment::AfterStart(Duration::ZERO))?;
     let refresh = Duration::from_millis(recording.meta().refresh_ms);
-    let cursor = Cursor::new(recording).map_err(|error| Failure::of(&error))?;
+    let cursor = Cursor::new(recording)?;
     let source = replay::start(cursor, filter, at)
         .map_err(|error| Failure::new(format!("cannot replay: {error}")))?;
     let options = tui::Options::from_environment(refresh, String::new());
     match tui::run(source.snapshots.clone(), options).await {
         Ok(_) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::of(&error)),
+        Err(error) => Err(error.into()),
     }
 }

@@ -6,13 +6,14 @@ use std::{
     process::{Command, ExitCode, ExitStatus},
 };
 
+use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{args::Run, exit::Failure, rights};
+use super::{args::Run, exit::Failure, logging, rights};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},
@@ -34,7 +35,10 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         ..run.observing.options(filter)
     };
     let observation = Observation::start(options, runtimes, run.observing.refresh())?;
+    // The terminal is the command's.
+    let held = logging::hold();
     let status = command(&run.command).await;
+    drop(held);
     let last = observation.snapshot(Filter::default()).await;
     observation.stop();
     let status = status?;
@@ -42,8 +46,7 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         eprint!("{}", summary(&last));
         if let Some(path) = &run.output.file {
             let format = run.output.format.unwrap_or(snapshot::Format::Json);
-            let text = snapshot::render(&last, format, &snapshot::Options::default())
-                .map_err(|error| Failure::of(&error))?;
+            let text = snapshot::render(&last, format, &snapshot::Options::default())?;
             // The command's exit code stands, whatever becomes of the file.
             if let Err(error) = output::write_whole(Some(path), &text) {
                 eprintln!("memmon-ebpf: {error}");
@@ -83,8 +86,7 @@ pub async fn command(words: &[OsString]) -> Result<ExitStatus, Failure> {
         if is_ignored(number) {
             continue;
         }
-        let listener = signal(kind)
-            .map_err(|error| Failure::new(format!("cannot receive signals: {error}")))?;
+        let listener = signal(kind).context("cannot receive signals")?;
         passed.push((listener, number));
     }
     let mut child = command.spawn().map_err(|error| {
@@ -109,10 +111,8 @@ pub async fn command(words: &[OsString]) -> Result<ExitStatus, Failure> {
             }
         });
     }
-    tokio::task::spawn_blocking(move || child.wait())
-        .await
-        .map_err(|error| Failure::new(error.to_string()))?
-        .map_err(|error| Failure::new(format!("cannot wait for the command: {error}")))
+    let waited = tokio::task::spawn_blocking(move || child.wait()).await?;
+    Ok(waited.context("cannot wait for the command")?)
 }
 
 fn is_ignored(signal: Signal) -> bool {
