@@ -1,6 +1,7 @@
 //! `memmon-ebpf record -o FILE`
 
 use std::{
+    path::Path,
     process::{ExitCode, ExitStatus},
     sync::Arc,
     time::{Duration, Instant},
@@ -29,6 +30,10 @@ use crate::{
 const SLACK: Duration = Duration::from_millis(50);
 
 pub async fn main(args: &Record) -> Result<ExitCode, Failure> {
+    if args.file == Path::new("-") && !args.command.is_empty() {
+        let message = "standard output is the command's; name a file with -o";
+        return Err(Failure::with(USAGE, message));
+    }
     let runtimes = args.runtimes.load()?;
     query::check_pids(&args.scope)?;
     rights::to_observe()?;
