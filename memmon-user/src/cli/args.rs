@@ -15,7 +15,7 @@ use crate::{
     recording::Moment,
     server::http,
     tables::Filter,
-    views::{export::Export, snapshot::Format},
+    views::{export::Export, snapshot::Format, tui},
 };
 
 /// What `--log` takes; each level has those before it.
@@ -60,6 +60,8 @@ pub struct Watch {
     pub observing: Observing,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub screen: Screen,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -127,6 +129,30 @@ pub struct Output {
     /// Write there instead of standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub file: Option<PathBuf>,
+}
+
+/// How the full-screen view looks.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Screen {
+    /// Colours for a dark or a light background, or none
+    #[arg(long, value_enum, default_value_t, value_name = "THEME")]
+    pub theme: Theme,
+    /// Draw with plain ASCII signs, as where the locale is not UTF-8
+    #[arg(long)]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    pub no_mouse: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Theme {
+    /// As COLORFGBG and NO_COLOR say; dark where they say nothing
+    #[default]
+    Auto,
+    Dark,
+    Light,
+    None,
 }
 
 #[derive(Debug, Subcommand)]
@@ -214,13 +240,16 @@ pub struct Replay {
     pub runtimes: Vec<String>,
     /// The moment: RFC 3339, `+90s` from the start, `-10s` from the end, `50%`, `start` or `end`
     ///
-    /// Where the full-screen view begins, and what a snapshot is of. The end unless told otherwise.
+    /// A snapshot is of this moment, the end unless told otherwise; the full-screen view begins
+    /// with it, the start unless told otherwise.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<Moment>,
     /// A snapshot of that moment (table, json, csv, openmetrics), or all events (events-csv,
     /// perfetto)
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(ReplayFormat::names()).map(|name| ReplayFormat::of(&name)))]
     pub format: Option<ReplayFormat>,
+    #[command(flatten)]
+    pub screen: Screen,
     /// Write there instead of standard output
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -306,6 +335,23 @@ impl Watch {
 
     pub fn wait(&self) -> Duration {
         Duration::from_secs_f64(self.wait)
+    }
+}
+
+impl Screen {
+    pub fn options(&self, refresh: Duration, scope: String) -> tui::Options {
+        let found = tui::Options::from_environment(refresh, scope);
+        tui::Options {
+            palette: match self.theme {
+                Theme::Auto => found.palette,
+                Theme::Dark => tui::Palette::Dark,
+                Theme::Light => tui::Palette::Light,
+                Theme::None => tui::Palette::None,
+            },
+            ascii: self.ascii || found.ascii,
+            mouse: !self.no_mouse,
+            ..found
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// A view of a recording does what it is told at once.
+const REFRESH: Duration = Duration::from_millis(100);
+
 pub async fn main(args: &Replay) -> Result<ExitCode, Failure> {
     let recording = Recording::open(&args.file)
         .map_err(|error| Failure::new(format!("cannot replay {}: {error}", args.file.display())))?;
@@ -98,12 +101,11 @@ async fn show(
     filter: Filter,
 ) -> Result<ExitCode, Failure> {
     let at = moment(args, &recording, Moment::AfterStart(Duration::ZERO))?;
-    let refresh = Duration::from_millis(recording.meta().refresh_ms);
     let cursor = Cursor::new(recording)?;
     let source = replay::start(cursor, filter, at)
         .map_err(|error| Failure::new(format!("cannot replay: {error}")))?;
-    let options = tui::Options::from_environment(refresh, String::new());
-    match tui::run(source.snapshots.clone(), options).await {
+    let options = args.screen.options(REFRESH, String::new());
+    match tui::run(source, options).await {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error.into()),
     }

@@ -45,6 +45,8 @@ pub fn before(
             at += apart;
         }
     }
+    cursor.seek(boot_ns)?;
+    past.push(Arc::new(snapshot(&cursor, filter)));
     Ok(past)
 }
 

@@ -56,6 +56,7 @@ pub struct TimeState {
     pub notes: Vec<String>,
     /// Counts the leaps to another moment, for which `past` is anew.
     pub leaps: u64,
-    /// What a line of history needs after a leap: snapshots of the minutes before, oldest first.
+    /// What a line of history needs after a leap: snapshots of the minutes before it and of itself,
+    /// oldest first.
     pub past: Arc<Vec<Arc<Snapshot>>>,
 }
