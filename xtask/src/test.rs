@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths, prometheus,
+    bpf, build, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -92,6 +92,7 @@ pub fn main(args: &Args) -> Result<()> {
         }
     }
     let prometheus = prometheus::folder(&cache);
+    check("Perfetto", perfetto::install(&cache));
     let binary = build::release(&repository)?;
 
     step(format!("tests, with ttnn {}", versions.join(" ")));

@@ -8,6 +8,8 @@ mod exit;
 mod logging;
 mod profiles;
 mod query;
+mod record;
+mod replay;
 mod rights;
 mod run;
 mod serve;
@@ -63,6 +65,8 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             None if args.watch.query => query::main(&args.watch).await,
             None => watch::main(&args.watch).await,
             Some(Command::Run(run)) => run::main(&run).await,
+            Some(Command::Record(record)) => record::main(&record).await,
+            Some(Command::Replay(replay)) => replay::main(&replay).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
             Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use super::{
-    args::{DEFAULT_SOCKET, Watch},
+    args::{DEFAULT_SOCKET, Scope, Watch},
     exit::{Failure, NOTHING},
     rights,
 };
@@ -18,7 +18,7 @@ use crate::{
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     // Said before anything about permission.
-    check_pids(args)?;
+    check_pids(&args.scope)?;
     let snapshot = match ask_daemon(args).await? {
         Some(snapshot) => snapshot,
         None => look(args, &runtimes)?.into(),
@@ -32,8 +32,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
 }
 
 /// Every `--pid` must be there.
-pub fn check_pids(args: &Watch) -> Result<(), Failure> {
-    for pid in &args.scope.pids {
+pub fn check_pids(scope: &Scope) -> Result<(), Failure> {
+    for pid in &scope.pids {
         if !identity::is_running(*pid) {
             return Err(Failure::with(
                 NOTHING,

@@ -27,7 +27,7 @@ pub type Links = watch::Receiver<Link>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
-    query::check_pids(args)?;
+    query::check_pids(&args.scope)?;
     if let Some(client) = query::daemon(args).await? {
         let (pace, paced) = watch::channel(args.observing.refresh());
         let Watching {
