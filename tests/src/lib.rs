@@ -6,5 +6,7 @@ pub mod fixture;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;
+pub mod people;
 pub mod prometheus;
 pub mod screen;
+pub mod raw;

@@ -120,6 +120,23 @@ impl Tables {
         row.amounts(self.is_closed(key))
     }
 
+    /// Charged bytes and live allocations of a row.
+    pub fn held_in(&self, key: &RowKey) -> (i64, i64) {
+        self.rows.get(key).map_or((0, 0), |row| {
+            let amounts = self.amounts(key, row);
+            (amounts.charged, amounts.live)
+        })
+    }
+
+    pub fn rows_of(&self, proc: Proc) -> impl Iterator<Item = RowKey> + '_ {
+        let first = RowKey {
+            proc,
+            ..RowKey::default()
+        };
+        let rows = self.rows.range(first..).map(|(key, _)| *key);
+        rows.take_while(move |key| key.proc == proc)
+    }
+
     pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
         let (_, placed) = self.placements.get(owner)?.range(..=ogen).next_back()?;
         let placement = &placed.placement;
@@ -127,28 +144,28 @@ impl Tables {
     }
 
     /// The devices a row stands on; one unknown device where that is not known.
-    pub(super) fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
+    pub fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
         self.placement_of(&OwnerId::of(key), key.ogen).map_or_else(
             || vec![DeviceFacts::default()],
             |placement| placement.devices.clone(),
         )
     }
 
-    pub(super) fn is_charged(&self, space: u32, pool: u32) -> bool {
+    pub fn is_charged(&self, space: u32, pool: u32) -> bool {
         self.runtimes
             .get(space as usize)
             .and_then(|runtime| runtime.pools.get(&pool))
             .is_none_or(|pool| pool.charged)
     }
 
-    pub(super) fn runtime_name(&self, space: u32) -> String {
+    pub fn runtime_name(&self, space: u32) -> String {
         self.runtimes.get(space as usize).map_or_else(
             || format!("runtime-{space}"),
             |runtime| runtime.name.clone(),
         )
     }
 
-    pub(super) fn pool_name(&self, space: u32, pool: u32) -> String {
+    pub fn pool_name(&self, space: u32, pool: u32) -> String {
         self.runtimes
             .get(space as usize)
             .and_then(|runtime| runtime.pools.get(&pool))

@@ -1,11 +1,13 @@
 //! What people and programs look at. Views read snapshots and write nothing back.
 
-pub mod environment;
 pub mod diagnosis;
+pub mod environment;
+pub mod export;
 pub mod health;
 pub mod metrics;
 pub mod output;
 pub mod pools;
+pub mod replay;
 pub mod snapshot;
 pub mod text;
 pub mod tui;
