@@ -170,6 +170,7 @@ fn same_message(failure: &Failure, said: &Value, chips: i64) -> Result<()> {
     assert_eq!(failure.requested_bytes, said_of("asked")?);
     assert_eq!(failure.banks, Some(banks));
     assert_eq!(failure.needed_bytes, Some(said_of("needed")? * banks));
+    assert_eq!(failure.capacity_bytes, Some(said_of("size")? * banks));
     assert_eq!(failure.free_bytes, Some(said_of("free")? * banks), "{said}");
     assert_eq!(
         failure.largest_free_bytes_per_bank,

@@ -21,7 +21,7 @@ pub fn lines(entry: &Entry<'_>, ctx: &Context<'_>) -> Vec<String> {
 }
 
 fn of_failure(failure: &Failure, ctx: &Context<'_>) -> Vec<String> {
-    let capacity = diagnosis::capacity(failure, ctx.snapshot);
+    let capacity = failure.capacity_bytes;
     let exact = |bytes: Option<u64>| match bytes {
         Some(bytes) => format!("{} ({} B)", Bytes::Human.format(bytes), grouped(bytes)),
         None => UNKNOWN.into(),
@@ -48,7 +48,7 @@ fn of_failure(failure: &Failure, ctx: &Context<'_>) -> Vec<String> {
         format!(" of {}", Bytes::Human.format(all))
     });
     let mut lines = vec![
-        diagnosis::words(failure, capacity),
+        diagnosis::words(failure),
         format!(
             "by process {} {}, thread {}, on device {} ({}), {}",
             failure.pid,

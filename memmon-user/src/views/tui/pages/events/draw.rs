@@ -128,7 +128,7 @@ fn row(entry: &Entry<'_>, is_selected: bool, area: Rect, buffer: &mut Buffer, ct
     } else if let Some(pid) = entry.pid() {
         pen.put(&format!("{pid} "), if is_narrow { kind } else { plain });
     }
-    pen.put(&entry.summary(ctx.snapshot), plain);
+    pen.put(&entry.summary(), plain);
 }
 
 fn tabs(
