@@ -41,7 +41,7 @@ pub fn page(page: &mut EventsPage, area: Rect, buffer: &mut Buffer, ctx: &Contex
         return;
     }
     let place = page.place(&entries);
-    let details = details::lines(&entries[place], ctx);
+    let details = details::lines(&entries[place]);
     let details: Vec<(String, bool)> = details
         .iter()
         .enumerate()
