@@ -1,0 +1,199 @@
+//! What to tell a profiler, from its first moment on. Pure state: batches in, [`Emit`]s out.
+//!
+//! Tracy ends the connection where something is allocated twice at an address of a pool, or freed
+//! where nothing stands; [`standing`](super::standing) sees to it that neither happens. Where a
+//! free was missed, or the journal was too fast for this connection, what Tracy believes is
+//! reconciled with what is live.
+
+use std::collections::BTreeMap;
+
+use super::{
+    emit::{Emit, NameId, Severity},
+    messages::Messages,
+    names::Names,
+    standing::Standing,
+};
+use crate::tables::{
+    Batch, Fact, Filter, Replica,
+    event::EventKind,
+    live::{LiveEntry, LiveId},
+    snapshot::{Process, Snapshot, Usage},
+};
+
+#[derive(Debug, Default)]
+pub struct Feed {
+    filter: Filter,
+    replica: Replica,
+    names: Names,
+    standing: Standing,
+    messages: Messages,
+    /// Plots that are not at 0.
+    raised: BTreeMap<NameId, i64>,
+}
+
+impl Feed {
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            filter,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in a checkpoint, or what happened since.
+    pub fn apply(&mut self, batch: &Batch) -> Vec<Emit> {
+        // Where an event's memory lies may be told behind it.
+        self.replica.apply(batch);
+        let mut emits = Vec::new();
+        let mut reconciled = false;
+        for fact in &batch.facts {
+            match fact {
+                Fact::Event(event) => match event.kind {
+                    EventKind::Alloc => self.place(LiveEntry::of_event(event), &mut emits),
+                    EventKind::Free => {
+                        let id = LiveId {
+                            proc: event.proc,
+                            space: event.row.space,
+                            key: event.key,
+                        };
+                        self.standing.free(&id, &mut emits);
+                    }
+                    EventKind::Failed | EventKind::UnknownFree | EventKind::Register => {}
+                },
+                Fact::Failure(_) | Fact::Ending(_) | Fact::Notice(_) => {
+                    emits.extend(self.messages.of(fact));
+                }
+                _ if moves_much(fact) => {
+                    if !reconciled {
+                        self.reconcile(&mut emits);
+                    }
+                    reconciled = true;
+                }
+                _ => {}
+            }
+        }
+        if reconciled {
+            self.reconcile(&mut emits);
+        }
+        self.plot(&mut emits);
+        emits.push(Emit::Frame);
+        emits
+    }
+
+    fn place(&mut self, entry: LiveEntry, emits: &mut Vec<Emit>) {
+        let Self {
+            filter,
+            replica: Replica { tables, .. },
+            names,
+            standing,
+            ..
+        } = self;
+        let key = entry.row_key();
+        let (runtime, pool) = (
+            tables.runtime_name(key.space),
+            tables.pool_name(key.space, key.pool),
+        );
+        let mut pools = Vec::new();
+        for device in tables.devices_of(&key) {
+            if !filter.devices.is_empty() && !device.id.is_some_and(|id| filter.devices.contains(&id)) {
+                continue;
+            }
+            let device = names.device(&runtime, device.id, device.uid.as_deref());
+            pools.push(names.pool(&format!("{device} {pool}"), emits));
+        }
+        let size = if tables.is_charged(key.space, key.pool) {
+            entry.charged
+        } else {
+            entry.requested
+        };
+        standing.place(entry.id(), entry.address, size, &pools, emits);
+    }
+
+    /// Frees what is not live, and places what is.
+    fn reconcile(&mut self, emits: &mut Vec<Emit>) {
+        let live: Vec<LiveEntry> = self
+            .replica
+            .live
+            .iter()
+            .filter(|entry| !self.replica.tables.is_closed(&entry.row_key()))
+            .copied()
+            .collect();
+        let ids = live.iter().map(LiveEntry::id).collect();
+        self.standing.retain(&ids, emits);
+        for entry in live {
+            self.place(entry, emits);
+        }
+    }
+
+    /// A point of every plot that is not at 0, or comes back to it.
+    fn plot(&mut self, emits: &mut Vec<Emit>) {
+        let snapshot = self.filter.narrow(self.replica.snapshot(String::new()));
+        let mut raised = BTreeMap::new();
+        for (name, bytes) in self.sums(&snapshot) {
+            let Some(plot) = self.names.plot(&name, emits) else {
+                emits.extend(self.messages.once(
+                    Severity::Warning,
+                    "too many processes, devices and pools: memmon draws no more plots",
+                ));
+                break;
+            };
+            if bytes != 0 || self.raised.contains_key(&plot) {
+                emits.push(Emit::Plot { plot, bytes });
+            }
+            if bytes != 0 {
+                raised.insert(plot, bytes);
+            }
+        }
+        for plot in self.raised.keys() {
+            if !raised.contains_key(plot) {
+                emits.push(Emit::Plot {
+                    plot: *plot,
+                    bytes: 0,
+                });
+            }
+        }
+        self.raised = raised;
+    }
+
+    /// By the name of the plot: of processes of one name, pid and device, the sum.
+    fn sums(&mut self, snapshot: &Snapshot) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for process in &snapshot.processes {
+            for usage in process.usage.iter().flatten() {
+                // What is not known is not drawn.
+                let Some(bytes) = usage.charged_bytes.or(usage.requested_bytes) else {
+                    continue;
+                };
+                // A process that ended holds nothing, whatever its row still says.
+                let bytes = if process.state == "running" { bytes } else { 0 };
+                *sums.entry(self.plot_name(process, usage)).or_default() +=
+                    i64::try_from(bytes).unwrap_or(i64::MAX);
+            }
+        }
+        sums
+    }
+
+    fn plot_name(&mut self, process: &Process, usage: &Usage) -> String {
+        let device = self
+            .names
+            .device(&usage.runtime, usage.device, usage.device_uid.as_deref());
+        format!(
+            "{}[{}] {device} {}",
+            process.comm, process.pid, usage.pool
+        )
+    }
+}
+
+/// Whether a fact may change more of what is live, or of where it lies, than one allocation.
+fn moves_much(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Start { .. }
+            | Fact::Live(_)
+            | Fact::Placement { .. }
+            | Fact::OwnerOpened { .. }
+            | Fact::FreedAll { .. }
+            | Fact::Generation { .. }
+            | Fact::Exited { .. }
+            | Fact::Forget { .. }
+    )
+}

@@ -1,0 +1,140 @@
+//! Waits for profilers.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+
+use super::{
+    RELEASES_AND_PROTOCOL, connection,
+    handshake::{self, Greeting, Refusal},
+};
+use crate::observe::Journal;
+
+/// Profilers that are served at a time.
+const MOST: usize = 4;
+
+/// What is under way when memmon ends may take this long to arrive.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(
+        "this build has no Tracy in it: build memmon with the cargo feature `tracy` (it is on by default)"
+    )]
+    NotBuilt,
+    #[error(
+        "cannot listen for Tracy on {address}: {error}; another traced program may have the port: name another one with --tracy-listen"
+    )]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// A socket that profilers may connect to.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+}
+
+impl Listener {
+    pub async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        if !super::is_built_in() {
+            return Err(ListenError::NotBuilt);
+        }
+        let socket = TcpListener::bind(address)
+            .await
+            .map_err(|error| ListenError::Bind { address, error })?;
+        Ok(Self { socket })
+    }
+
+    /// Serves whoever connects. What the user should know of it goes to `notices`.
+    pub fn serve(self, journal: Journal, notices: mpsc::Sender<String>) -> Tracy {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(self.socket, journal, notices, stopped));
+        Tracy { stop, task }
+    }
+}
+
+/// Profilers are being served.
+#[derive(Debug)]
+pub struct Tracy {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Tracy {
+    /// Tells connected profilers what is still to be told, and that this was all.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if timeout(FAREWELL, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    journal: Journal,
+    notices: mpsc::Sender<String>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    // Out of descriptors, as a rule: others end, and then there are some.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            Some(_) = connections.join_next() => continue,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            // Unheard, or strangers could hold as many connections as they like.
+            drop(stream);
+            continue;
+        };
+        let (journal, notices, stopped) = (journal.clone(), notices.clone(), stopped.clone());
+        connections.spawn(async move {
+            if let Some(notice) = welcome(stream, journal, stopped).await {
+                // Where nobody reads them, they are not kept.
+                let _ = notices.try_send(notice);
+            }
+            drop(place);
+        });
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection from its first byte to its end, and what the user should know of it.
+async fn welcome(
+    mut stream: TcpStream,
+    journal: Journal,
+    stopped: watch::Receiver<bool>,
+) -> Option<String> {
+    match handshake::read(&mut stream).await {
+        Greeting::Stranger => None,
+        Greeting::Version(handshake::PROTOCOL) => connection::serve(stream, journal, stopped)
+            .await
+            .err()
+            .map(|error| format!("a Tracy profiler was connected, but {error}")),
+        Greeting::Version(version) => {
+            let _ = handshake::refuse(stream, Refusal::ProtocolMismatch).await;
+            Some(format!(
+                "a Tracy profiler of protocol {version} was refused: this is {RELEASES_AND_PROTOCOL}"
+            ))
+        }
+    }
+}
