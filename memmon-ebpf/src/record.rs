@@ -43,7 +43,9 @@ pub struct History {
     pub space: u32,
     pub pool: u32,
     pub ogen: u32,
-    pub reserved: u32,
+    /// The lower half of the row's [`crate::ledger::RowValue::sequence`] after it; 0 where no row
+    /// changed.
+    pub sequence: u32,
 }
 
 /// Kinds of [`Control`].

@@ -52,10 +52,13 @@ pub fn history(kind: HistoryKind, process: &Process, fill: impl FnOnce(&mut Hist
         space: 0,
         pool: 0,
         ogen: 0,
-        reserved: 0,
+        sequence: 0,
     });
     fill(record);
-    let wake = if HISTORY.query(BPF_RB_AVAIL_DATA as u64) >= setting(&WAKE_AT) as u64 {
+    // A failure is rare, and who held the memory at that moment is asked right after it.
+    let wake = if kind as u32 == HistoryKind::Failed as u32
+        || HISTORY.query(BPF_RB_AVAIL_DATA as u64) >= setting(&WAKE_AT) as u64
+    {
         FORCE_WAKEUP
     } else {
         NO_WAKEUP

@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     io,
-    os::fd::{AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
 };
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{
         ProgramError, TracePoint, UProbe,
         trace_point::TracePointLink,
@@ -20,7 +20,7 @@ use memmon_ebpf::{
     spec::{MAX_SPECS, ProbeSpec},
 };
 
-use super::{features::Features, wire::Wire};
+use super::{features::Features, live::LiveReader, wire::Wire};
 
 /// Sizes and scope, fixed when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -132,6 +132,7 @@ pub struct Kernel {
     procs: HashMap<MapData, u32, Wire<ProcValue>>,
     owners: HashMap<MapData, Wire<OwnerKey>, Wire<OwnerValue>>,
     live: HashMap<MapData, Wire<LiveKey>, Wire<LiveValue>>,
+    live_fd: OwnedFd,
     rows: HashMap<MapData, Wire<RowKey>, Wire<RowValue>>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -208,7 +209,12 @@ impl Kernel {
             history: take(&mut ebpf, "HISTORY")?,
             control: take(&mut ebpf, "CONTROL")?,
         };
+        let live_fd = match ebpf.map("LIVE") {
+            Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
+            _ => return Err(KernelError::Missing("LIVE")),
+        };
         let kernel = Self {
+            live_fd: live_fd.map_err(|error| map_error("LIVE", error.into()))?,
             specs: take(&mut ebpf, "SPECS")?,
             scope: take(&mut ebpf, "SCOPE")?,
             procs: take(&mut ebpf, "PROCS")?,
@@ -397,6 +403,11 @@ impl Kernel {
 
     pub fn remove_owner(&mut self, key: &OwnerKey) {
         let _ = self.owners.remove(&Wire(*key));
+    }
+
+    /// Reads live allocations from another thread.
+    pub fn live_reader(&self) -> io::Result<LiveReader> {
+        Ok(LiveReader::new(self.live_fd.try_clone()?))
     }
 
     /// Every live allocation.

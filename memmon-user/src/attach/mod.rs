@@ -2,5 +2,6 @@
 
 pub mod features;
 pub mod kernel;
+pub mod live;
 pub mod plan;
 pub mod wire;

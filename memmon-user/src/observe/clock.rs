@@ -13,6 +13,11 @@ pub fn boot_ns() -> u64 {
         .unwrap_or_default()
 }
 
+/// The wall clock, nanoseconds since 1970.
+pub fn epoch_ns() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
+}
+
 pub fn now() -> String {
     OffsetDateTime::now_utc()
         .format(&Rfc3339)

@@ -13,7 +13,10 @@ use crate::{
         scan::{self, Mapped},
         watch::Notice,
     },
-    tables::facts::{Proc, ProcessFacts, Since},
+    tables::{
+        Fact,
+        facts::{Proc, ProcessFacts, Since},
+    },
     target::{identity, maps},
 };
 
@@ -104,7 +107,10 @@ impl Observer {
             .get(&proc)
             .map_or(0, |known| known.uses.len());
         self.acquaint(proc, pid, None);
-        self.tables.understood(proc, !uses.is_empty());
+        self.tell(Fact::Understood {
+            proc,
+            understood: !uses.is_empty(),
+        });
         if uses.len() <= known {
             return;
         }
@@ -114,7 +120,10 @@ impl Observer {
             Past::Nothing
         } else if attached.is_some_and(|attached| born > attached) {
             // The probes were there before it was.
-            self.tables.since(proc, Since::Start);
+            self.tell(Fact::Since {
+                proc,
+                since: Since::Start,
+            });
             Past::Nothing
         } else {
             self.recover(pid, value, &uses)
@@ -124,12 +133,13 @@ impl Observer {
             watched.uses = uses;
             watched.fresh = past == Past::Nothing;
         }
-        match past {
-            Past::Recovered => self.tables.since(proc, Since::Recovered),
+        let since = match past {
+            Past::Recovered => Since::Recovered,
             // It was faster than we: its allocators were made before we looked, but the probes saw it.
-            Past::Nothing if !self.opened(proc).is_empty() => self.tables.since(proc, Since::Start),
-            Past::Nothing | Past::Unknown => {}
-        }
+            Past::Nothing if !self.opened(proc).is_empty() => Since::Start,
+            Past::Nothing | Past::Unknown => return,
+        };
+        self.tell(Fact::Since { proc, since });
     }
 
     /// The ledger's number of a process, given now where it has none: frees in it leave a trace
@@ -172,7 +182,7 @@ impl Observer {
                 fresh: false,
             },
         );
-        self.tables.process(proc, facts);
+        self.tell(Fact::Process { proc, facts });
     }
 
     pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {

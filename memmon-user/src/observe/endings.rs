@@ -3,7 +3,10 @@
 use memmon_ebpf::ledger::{Counter, LiveKey};
 
 use super::{clock, observer::Observer};
-use crate::{tables::facts::Proc, target::identity};
+use crate::{
+    tables::{Fact, facts::Proc},
+    target::identity,
+};
 
 /// Entries of dead processes in the live map from which it is swept at once.
 const STALE_LIVE: u64 = 50_000;
@@ -11,9 +14,9 @@ const STALE_LIVE: u64 = 50_000;
 impl Observer {
     /// Processes that are gone: their last totals are read, then the kernel forgets them.
     pub(super) fn finish(&mut self, ended: &[Proc]) {
-        self.read_rows();
+        let rows = self.read_rows();
         let now = clock::boot_ns();
-        for (key, value) in self.kernel.rows() {
+        for (key, value) in rows {
             if ended.contains(&key.proc) {
                 self.stale_live += value.live.unsigned_abs();
                 self.kernel.remove_row(&key);
@@ -25,7 +28,13 @@ impl Observer {
             }
         }
         for proc in ended {
-            self.tables.exited(*proc, now);
+            if let Some(ending) = self.tables.describe_ending(*proc, clock::now()) {
+                self.tell(Fact::Ending(ending));
+            }
+            self.tell(Fact::Exited {
+                proc: *proc,
+                at_ns: now,
+            });
             if let Some(watched) = self.processes.remove(proc) {
                 self.libraries.process_gone(watched.pid);
             }
@@ -81,7 +90,9 @@ impl Observer {
             }
             self.finish(&gone);
         }
-        self.tables.expire(clock::boot_ns());
+        for proc in self.tables.expired(clock::boot_ns()) {
+            self.tell(Fact::Forget { proc });
+        }
         if self.stale_live > 0 {
             self.sweep_live();
         }

@@ -9,7 +9,11 @@ use super::{clock, observer::Observer, walk};
 use crate::{
     drain,
     runtimes::resolver::OwnerHint,
-    tables::facts::{OwnerId, Proc, Since},
+    tables::{
+        Fact,
+        event::Event,
+        facts::{OwnerId, Proc, Since},
+    },
     target::identity,
 };
 
@@ -45,17 +49,26 @@ impl Observer {
             }
             self.look_at(header.tgid);
         } else if is(ControlKind::OwnerOpen) {
-            self.tables.owner_opened(owner, record.ogen);
+            self.tell(Fact::OwnerOpened {
+                owner,
+                ogen: record.ogen,
+            });
             if self.processes.get(&proc).is_some_and(|known| known.fresh) {
-                self.tables.since(proc, Since::Start);
+                self.tell(Fact::Since {
+                    proc,
+                    since: Since::Start,
+                });
             }
         } else if is(ControlKind::OwnerSeen) {
             self.place(record, owner);
         } else if is(ControlKind::FreeAll) {
-            self.tables.freed_all(owner, record.ogen);
+            self.tell(Fact::FreedAll {
+                owner,
+                ended: record.ogen,
+            });
         } else if is(ControlKind::Exit) {
             if record.flags & proc_flag::INEXACT != 0 {
-                self.tables.inexact(proc);
+                self.tell(Fact::Inexact { proc });
             }
             const MAYBE: u32 = 1 << 31;
             if record.flags & MAYBE == 0 || !identity::is_running(header.tgid) {
@@ -93,20 +106,42 @@ impl Observer {
             } else {
                 self.tables.current_generation(&id)
             };
-            self.tables.placement(id, ogen, found.placement.lasting());
+            self.tell(Fact::Placement {
+                owner: id,
+                ogen,
+                placement: found.placement.lasting(),
+            });
         }
     }
 
     pub(super) fn drain_history(&mut self) {
-        let mut failures: Vec<History> = Vec::new();
+        let mut events: Vec<Event> = Vec::new();
+        let mut failures: Vec<Event> = Vec::new();
+        let followed = self.journal.is_followed();
         self.strange_records += drain::take(&mut self.rings.history, |record: &History| {
-            if record.header.kind == HistoryKind::Failed as u32 {
-                failures.push(*record);
+            let failed = record.header.kind == HistoryKind::Failed as u32;
+            if (failed || followed)
+                && let Some(event) = Event::of(record)
+            {
+                if failed {
+                    failures.push(event);
+                }
+                events.push(event);
             }
         });
-        for record in &failures {
-            self.tables
-                .failure(record, clock::at_boot_ns(record.header.time_ns));
+        if followed {
+            self.journal.events(events);
+        }
+        if !failures.is_empty() {
+            // Who holds the memory now, not at the last refresh.
+            self.read_rows();
+        }
+        for event in &failures {
+            let at = clock::at_boot_ns(event.time_ns);
+            let failure = self.tables.describe_failure(event, at);
+            let number = failure.number;
+            self.tell(Fact::Failure(failure));
+            self.look_for_free(event, number);
         }
     }
 }

@@ -6,6 +6,8 @@ mod discovery;
 mod endings;
 mod events;
 mod identities;
+mod inspector;
+mod journal;
 mod libraries;
 mod observation;
 mod observer;
@@ -14,7 +16,7 @@ mod recovery;
 mod runtimes;
 mod walk;
 
-pub use observation::{Observation, Request, StartError};
+pub use observation::{Observation, Request, StartError, follow};
 pub use query::query;
 pub use runtimes::Runtimes;
 

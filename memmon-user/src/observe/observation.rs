@@ -5,10 +5,13 @@ use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Options, Runtimes, observer::Observer};
+use super::{
+    Options, Runtimes,
+    observer::{Inboxes, Observer},
+};
 use crate::{
     attach::{features::FeatureError, kernel::KernelError},
-    tables::{Filter, snapshot::Snapshot},
+    tables::{Filter, Follower, live::Inspect, snapshot::Snapshot},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,8 @@ pub struct Request {
 pub struct Observation {
     snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
     pub requests: mpsc::Sender<Request>,
+    inspections: mpsc::Sender<Inspect>,
+    follows: mpsc::Sender<oneshot::Sender<Follower>>,
     /// Dropped: the observer ends, whoever still holds `requests`.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -58,6 +63,13 @@ impl Observation {
         refresh: Duration,
     ) -> Result<Self, StartError> {
         let (requests, inbox) = mpsc::channel(64);
+        let (inspections, inspected) = mpsc::channel(8);
+        let (follows, followed) = mpsc::channel(8);
+        let inboxes = Inboxes {
+            requests: inbox,
+            inspections: inspected,
+            follows: followed,
+        };
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
@@ -83,7 +95,7 @@ impl Observation {
                     };
                     let snapshots = Arc::new(watch::Sender::new(Arc::new(observer.snapshot())));
                     let _ = ready.send(Ok(snapshots.clone()));
-                    if let Err(error) = observer.run(inbox, snapshots, refresh, stopped).await {
+                    if let Err(error) = observer.run(inboxes, snapshots, refresh, stopped).await {
                         eprintln!("memmon-ebpf: the observer stopped: {error}");
                     }
                 });
@@ -95,6 +107,8 @@ impl Observation {
         Ok(Self {
             snapshots,
             requests,
+            inspections,
+            follows,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -112,6 +126,22 @@ impl Observation {
         answer.await.ok()
     }
 
+    /// Everything from now on, as it is told to the tables. A follower that falls behind follows
+    /// anew; it keeps nobody waiting.
+    pub async fn follow(&self) -> Option<Follower> {
+        follow(&self.follows).await
+    }
+
+    /// For those who follow, and follow anew, in a task of their own.
+    pub fn follows(&self) -> mpsc::Sender<oneshot::Sender<Follower>> {
+        self.follows.clone()
+    }
+
+    /// Takes questions about live allocations. One that comes while too many wait is not answered.
+    pub fn inspections(&self) -> mpsc::Sender<Inspect> {
+        self.inspections.clone()
+    }
+
     /// Detaches and waits until that is done.
     pub fn stop(mut self) {
         drop(self.stop.take());
@@ -119,4 +149,11 @@ impl Observation {
             let _ = thread.join();
         }
     }
+}
+
+/// Follows by a sender of [`Observation::follows`]; none where the observation has ended.
+pub async fn follow(follows: &mpsc::Sender<oneshot::Sender<Follower>>) -> Option<Follower> {
+    let (reply, answer) = oneshot::channel();
+    follows.send(reply).await.ok()?;
+    answer.await.ok()
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use memmon_ebpf::ledger::{Counter, OwnerKey, proc_flag};
+use memmon_ebpf::ledger::{Counter, OwnerKey, RowKey, RowValue, proc_flag};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -18,6 +18,8 @@ use tokio::{
 
 use super::{
     Options, Runtimes, StartError, clock,
+    inspector::Inspector,
+    journal::Journal,
     libraries::{Libraries, Use},
     observation::Request,
 };
@@ -28,9 +30,10 @@ use crate::{
     },
     discover::watch::MappingWatch,
     tables::{
-        Tables,
+        Fact, Follower, Tables,
         facts::{OwnerId, Proc},
-        snapshot::{self, Health, Snapshot},
+        live::Inspect,
+        snapshot::{self, Health, Notice, NoticeKind, Snapshot},
     },
 };
 
@@ -47,6 +50,13 @@ pub(super) struct Watched {
     pub fresh: bool,
 }
 
+/// Where questions come from.
+pub(super) struct Inboxes {
+    pub requests: mpsc::Receiver<Request>,
+    pub inspections: mpsc::Receiver<Inspect>,
+    pub follows: mpsc::Receiver<oneshot::Sender<Follower>>,
+}
+
 pub(super) struct Observer {
     pub(super) options: Options,
     pub(super) runtimes: Runtimes,
@@ -55,6 +65,8 @@ pub(super) struct Observer {
     pub(super) watch: MappingWatch,
     pub(super) libraries: Libraries,
     pub(super) tables: Tables,
+    pub(super) journal: Journal,
+    pub(super) inspector: Inspector,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
     /// Live-map entries that dead processes and ended generations left.
@@ -94,6 +106,8 @@ impl Observer {
             started_at: clock::now(),
             scope: options.scope(),
         };
+        let reader = kernel.live_reader().map_err(StartError::Thread)?;
+        let inspector = Inspector::start(reader).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
             options,
@@ -103,6 +117,8 @@ impl Observer {
             watch,
             libraries: Libraries::default(),
             tables,
+            journal: Journal::new(),
+            inspector,
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
             stale_live: 0,
@@ -117,7 +133,7 @@ impl Observer {
 
     pub(super) async fn run(
         &mut self,
-        mut inbox: mpsc::Receiver<Request>,
+        inboxes: Inboxes,
         snapshots: Arc<watch::Sender<Arc<Snapshot>>>,
         refresh: Duration,
         mut stopped: oneshot::Receiver<()>,
@@ -126,6 +142,11 @@ impl Observer {
         let history = readable(self.rings.history_fd())?;
         let mappings = readable(self.watch.as_raw_fd())?;
         let mut refresh = tokio::time::interval(refresh);
+        let Inboxes {
+            requests: mut inbox,
+            mut inspections,
+            mut follows,
+        } = inboxes;
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         for timer in [&mut refresh, &mut sweep] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -151,8 +172,13 @@ impl Observer {
                     if snapshots.receiver_count() > 0 {
                         let snapshot = self.snapshot();
                         snapshots.send_replace(Arc::new(snapshot));
+                    } else if self.journal.is_followed() {
+                        self.collect();
                     }
                 }
+                Some(fact) = self.inspector.findings.recv() => self.tell(fact),
+                Some(inspect) = inspections.recv() => self.inspect(inspect),
+                Some(reply) = follows.recv() => self.follow(reply),
                 request = inbox.recv() => {
                     let Some(Request { filter, reply }) = request else {
                         return Ok(());
@@ -161,6 +187,7 @@ impl Observer {
                     let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
                 }
             }
+            self.journal.flush();
         }
     }
 
@@ -177,22 +204,83 @@ impl Observer {
         self.drain_control();
         self.drain_history();
         self.read_rows();
-        self.tables.libraries(self.libraries.rows(&self.runtimes));
-        self.tables.health(self.health());
+        self.note_libraries();
+        self.note_health();
+        self.journal.flush();
     }
 
-    pub(super) fn read_rows(&mut self) {
+    /// Rows as they are now; what is new about them is told.
+    pub(super) fn read_rows(&mut self) -> Vec<(RowKey, RowValue)> {
         let rows = self.kernel.rows();
         // Generations are read too: a `FreeAll` whose record was lost heals here.
         for (key, value) in self.kernel.owners() {
-            self.tables.generation(owner_id(&key), value.ogen);
-        }
-        for value in self.kernel.processes().values() {
-            if value.flags & proc_flag::INEXACT != 0 {
-                self.tables.inexact(value.proc);
+            let owner = owner_id(&key);
+            if value.ogen > self.tables.current_generation(&owner) {
+                self.tell(Fact::Generation {
+                    owner,
+                    ogen: value.ogen,
+                });
             }
         }
-        self.tables.rows(rows);
+        for value in self.kernel.processes().values() {
+            let proc = value.proc;
+            if value.flags & proc_flag::INEXACT != 0 && !self.tables.is_inexact(proc) {
+                self.tell(Fact::Inexact { proc });
+            }
+        }
+        for (key, value) in &rows {
+            if self.tables.is_new(key, value) {
+                self.tell(Fact::Row {
+                    key: *key,
+                    value: *value,
+                });
+            }
+        }
+        self.tables.raise_peaks();
+        rows
+    }
+
+    fn note_libraries(&mut self) {
+        let libraries = self.libraries.rows(&self.runtimes);
+        let known = self.tables.known_libraries();
+        if libraries == known {
+            return;
+        }
+        let problems: Vec<Notice> = libraries
+            .iter()
+            .filter_map(|library| {
+                let problem = library.problem.as_ref()?;
+                let is_known = known
+                    .iter()
+                    .any(|before| before.path == library.path && before.problem == library.problem);
+                (!is_known).then(|| Notice {
+                    at: clock::now(),
+                    kind: NoticeKind::Library,
+                    text: format!("{} is not understood: {problem}", library.path),
+                })
+            })
+            .collect();
+        for problem in problems {
+            self.tell(Fact::Notice(problem));
+        }
+        self.tell(Fact::Libraries(libraries));
+    }
+
+    fn note_health(&mut self) {
+        let health = self.health();
+        let known = self.tables.known_health();
+        if health == *known {
+            return;
+        }
+        let lost = health.lost_events.saturating_sub(known.lost_events);
+        if lost > 0 {
+            self.tell(Fact::Notice(Notice {
+                at: clock::now(),
+                kind: NoticeKind::Loss,
+                text: format!("the history of {lost} events was lost; totals are not affected"),
+            }));
+        }
+        self.tell(Fact::Health(health));
     }
 
     pub(super) fn health(&self) -> Health {

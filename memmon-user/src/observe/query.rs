@@ -65,7 +65,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
         }
     }
     tables.libraries(libraries.rows(runtimes));
-    tables.rows(Vec::new());
+    tables.raise_peaks();
     options.filter.apply(tables.snapshot(clock::now()))
 }
 

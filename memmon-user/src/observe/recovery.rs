@@ -13,7 +13,11 @@ use memmon_ebpf::ledger::{
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
     runtimes::resolver::Recovered,
-    tables::facts::{Baseline, OwnerId, Proc},
+    tables::{
+        Fact,
+        facts::{Baseline, OwnerId, Proc},
+        live::LiveEntry,
+    },
 };
 
 /// What is known of a process's time before memmon.
@@ -108,14 +112,18 @@ impl Observer {
                 owner.device,
                 owner.aux,
             );
-            self.tables
-                .placement(id, ogen, owner.placement.clone().lasting());
-            self.tables.baseline(
-                row_key(proc, space, owner.owner, owner.pool, ogen),
-                Baseline::default(),
-            );
+            self.tell(Fact::Placement {
+                owner: id,
+                ogen,
+                placement: owner.placement.clone().lasting(),
+            });
+            self.tell(Fact::Baseline {
+                key: row_key(proc, space, owner.owner, owner.pool, ogen),
+                baseline: Baseline::default(),
+            });
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
+        let mut live = Vec::new();
         for allocation in &found.allocations {
             let ogen = generation(allocation.owner);
             let key = LiveKey {
@@ -124,20 +132,18 @@ impl Observer {
                 space,
                 reserved: 0,
             };
-            let added = self.kernel.add_live(
-                key,
-                LiveValue {
-                    owner: allocation.owner,
-                    requested: allocation.requested,
-                    charged: allocation.charged,
-                    address: allocation.address,
-                    pool: allocation.pool,
-                    ogen,
-                    flags: live_flag::RECOVERED,
-                    ..LiveValue::default()
-                },
-            );
-            if added {
+            let value = LiveValue {
+                owner: allocation.owner,
+                requested: allocation.requested,
+                charged: allocation.charged,
+                address: allocation.address,
+                pool: allocation.pool,
+                ogen,
+                flags: live_flag::RECOVERED,
+                ..LiveValue::default()
+            };
+            if self.kernel.add_live(key, value) {
+                live.extend(LiveEntry::of(&key, &value));
                 let sum = sums
                     .entry(row_key(
                         proc,
@@ -152,8 +158,10 @@ impl Observer {
                 sum.live += 1;
             }
         }
+        // Events of what is freed meanwhile come after.
+        self.journal.tell(&Fact::Live(live));
         for (key, sum) in sums {
-            self.tables.baseline(key, sum);
+            self.tell(Fact::Baseline { key, baseline: sum });
         }
     }
 }

@@ -5,9 +5,11 @@
 //! [`Wish::Snapshot`], one every `refresh_ms` for [`Wish::Watch`].
 
 mod client;
+mod link;
 mod listen;
 
 pub use client::{Client, ClientError};
+pub use link::Link;
 pub use listen::{ListenError, serve};
 use serde::{Deserialize, Serialize};
 

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use memmon_ebpf::ledger::{RowKey, RowValue};
+use memmon_ebpf::ledger::RowKey;
+use serde::{Deserialize, Serialize};
 
 /// A process as the ledger numbers it; never used again.
 pub type Proc = u64;
 
 /// A runtime, as the tables need to know it. Its index is the `space` of its rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFacts {
     pub name: String,
     pub pools: BTreeMap<u32, PoolFacts>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolFacts {
     pub name: String,
     /// False where bytes overlap or are not taken from the device: no charged bytes are shown.
@@ -22,7 +23,7 @@ pub struct PoolFacts {
 }
 
 /// What `/proc` said about a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     pub pid: u32,
     pub start_time: Option<String>,
@@ -34,7 +35,8 @@ pub struct ProcessFacts {
 }
 
 /// How much of a process's past is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Since {
     /// Only what happened since memmon attached.
     #[default]
@@ -56,7 +58,7 @@ impl Since {
 }
 
 /// Who holds memory inside a process: an allocator, a context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OwnerId {
     pub proc: Proc,
     pub space: u32,
@@ -74,7 +76,7 @@ impl OwnerId {
 }
 
 /// Where an owner's memory lies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// An allocation stands on every one of these.
     pub devices: Vec<DeviceFacts>,
@@ -91,7 +93,7 @@ impl Placement {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeviceFacts {
     pub id: Option<i64>,
     pub uid: Option<String>,
@@ -99,20 +101,19 @@ pub struct DeviceFacts {
 }
 
 /// Of one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolCapacity {
     pub banks: u64,
     pub bytes: u64,
     pub largest_free_per_bank: Option<u64>,
+    /// The first address of each bank.
+    pub base: Option<u64>,
 }
 
 /// What a row held before memmon came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
     pub requested: i64,
     pub charged: i64,
     pub live: i64,
 }
-
-/// A row as the kernel has it.
-pub type KernelRow = (RowKey, RowValue);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{Process, Snapshot};
+use super::snapshot::{Process, Snapshot, Usage};
 
 /// Empty lists take everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ impl Filter {
         self.runtimes.is_empty() || self.runtimes.iter().any(|name| name == runtime)
     }
 
+    fn takes_usage(&self, row: &Usage) -> bool {
+        self.takes_device(row.device) && self.takes_runtime(&row.runtime)
+    }
+
     /// The part of the snapshot that is wanted.
     pub fn apply(&self, mut snapshot: Snapshot) -> Snapshot {
         snapshot
@@ -39,6 +43,10 @@ impl Filter {
                 && self.takes_runtime(&failure.runtime)
                 && (self.devices.is_empty()
                     || failure.devices.iter().any(|id| self.takes_device(*id)))
+        });
+        snapshot.endings.retain_mut(|ending| {
+            ending.held.retain(|row| self.takes_usage(row));
+            self.takes_pid(ending.pid) && !ending.held.is_empty()
         });
         snapshot
             .processes
@@ -56,7 +64,7 @@ impl Filter {
             return true;
         };
         let held = !usage.is_empty();
-        usage.retain(|row| self.takes_device(row.device) && self.takes_runtime(&row.runtime));
+        usage.retain(|row| self.takes_usage(row));
         // It holds memory, but none of what was asked for; or nothing on any device.
         !usage.is_empty() || (!held && self.devices.is_empty())
     }

@@ -3,10 +3,16 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
+mod checkpoint;
 mod devices;
+pub mod event;
 pub mod facts;
+mod failures;
 mod filter;
+pub mod journal;
+pub mod live;
 mod processes;
+mod remote;
 mod rows;
 pub mod snapshot;
 
@@ -16,22 +22,24 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 pub use filter::Filter;
-use memmon_ebpf::{ledger::RowKey, record::History};
+pub use journal::{Batch, Fact, Follower, Replica};
+use memmon_ebpf::ledger::{RowKey, RowValue};
+use serde::{Deserialize, Serialize};
 
 use self::{
-    facts::{Baseline, KernelRow, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since},
+    facts::{Baseline, OwnerId, Placement, PoolCapacity, Proc, ProcessFacts, RuntimeFacts, Since},
     processes::ProcessEntry,
     rows::{GroupKey, Row},
-    snapshot::{Failure, Health, Library, Observer, SCHEMA, Snapshot},
+    snapshot::{Ending, Failure, Health, Library, Notice, Observer, SCHEMA, Snapshot},
 };
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
 
-/// How many failed allocations are remembered.
-const FAILURES_KEPT: usize = 100;
+/// How many failures, endings and notices are remembered, of each.
+const KEPT: usize = 100;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tables {
     observer: Observer,
     host: String,
@@ -49,6 +57,10 @@ pub struct Tables {
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
     libraries: Vec<Library>,
     failures: VecDeque<Failure>,
+    /// How many there were.
+    failed: u64,
+    endings: VecDeque<Ending>,
+    notices: VecDeque<Notice>,
     health: Health,
 }
 
@@ -60,7 +72,8 @@ struct Placed {
 }
 
 /// A device that rows are summed by: its unique id where there is one, else the runtime's id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeviceKey {
     Uid(String),
     Id(i64),
@@ -111,6 +124,11 @@ impl Tables {
         }
     }
 
+    pub fn is_inexact(&self, proc: Proc) -> bool {
+        // Of a process that is not known, it could not be told.
+        self.processes.get(&proc).is_none_or(|entry| entry.inexact)
+    }
+
     pub fn process_since(&self, proc: Proc) -> Option<Since> {
         self.processes.get(&proc).map(|entry| entry.since)
     }
@@ -132,9 +150,8 @@ impl Tables {
     }
 
     /// Processes that ended long enough ago to forget.
-    pub fn expire(&mut self, now_ns: u64) -> Vec<Proc> {
-        let old: Vec<Proc> = self
-            .processes
+    pub fn expired(&self, now_ns: u64) -> Vec<Proc> {
+        self.processes
             .iter()
             .filter(|(_, entry)| {
                 entry
@@ -142,11 +159,7 @@ impl Tables {
                     .is_some_and(|at| now_ns.saturating_sub(at) > EXITED_SHOWN_NS)
             })
             .map(|(proc, _)| *proc)
-            .collect();
-        for proc in &old {
-            self.forget_process(*proc);
-        }
-        old
+            .collect()
     }
 
     pub fn running(&self) -> impl Iterator<Item = (Proc, u32)> + '_ {
@@ -196,62 +209,41 @@ impl Tables {
         self.rows.entry(key).or_default().baseline = baseline;
     }
 
-    /// Rows as the kernel has them now: absolute, so that reading them twice does no harm.
-    pub fn rows(&mut self, rows: Vec<KernelRow>) {
-        for (key, value) in rows {
-            let row = self.rows.entry(key).or_default();
-            // A read from before the last one (they may overtake each other) is old news.
-            if value.sequence >= row.kernel.sequence {
-                row.kernel = value;
-            }
+    /// A row as the kernel has it now: absolute, so that being told twice does no harm.
+    pub fn row(&mut self, key: RowKey, value: RowValue) {
+        let row = self.rows.entry(key).or_default();
+        // A read from before the last one (they may overtake each other) is old news.
+        if value.sequence >= row.kernel.sequence {
+            row.kernel = value;
         }
-        self.raise_peaks();
+    }
+
+    /// Whether this is news of the row.
+    pub fn is_new(&self, key: &RowKey, value: &RowValue) -> bool {
+        self.rows
+            .get(key)
+            .is_none_or(|row| value.sequence > row.kernel.sequence)
+    }
+
+    pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {
+        let placement = self.placement_of(&OwnerId::of(key), key.ogen)?;
+        placement.pools.get(&key.pool).copied()
     }
 
     pub fn current_generation(&self, owner: &OwnerId) -> u32 {
         self.generations.get(owner).copied().unwrap_or_default()
     }
 
-    /// An allocation failed: the latest are kept.
-    pub fn failure(&mut self, record: &History, at: String) {
-        let History { header, .. } = record;
-        let key = RowKey {
-            proc: record.header.proc,
-            owner: record.owner,
-            space: record.space,
-            pool: record.pool,
-            ogen: record.ogen,
-            reserved: 0,
-        };
-        let failure = Failure {
-            at,
-            pid: header.tgid,
-            tid: header.tid,
-            comm: self
-                .processes
-                .get(&header.proc)
-                .map(|entry| entry.facts.comm.clone())
-                .unwrap_or_default(),
-            runtime: self.runtime_name(record.space),
-            devices: self
-                .devices_of(&key)
-                .iter()
-                .map(|device| device.id)
-                .collect(),
-            pool: self.pool_name(record.space, record.pool),
-            requested_bytes: record.requested,
-            needed_bytes: self
-                .is_charged(record.space, record.pool)
-                .then_some(record.charged),
-        };
-        if self.failures.len() == FAILURES_KEPT {
-            self.failures.pop_front();
-        }
-        self.failures.push_back(failure);
-    }
-
     pub fn libraries(&mut self, libraries: Vec<Library>) {
         self.libraries = libraries;
+    }
+
+    pub fn known_libraries(&self) -> &[Library] {
+        &self.libraries
+    }
+
+    pub fn known_health(&self) -> &Health {
+        &self.health
     }
 
     pub fn health(&mut self, health: Health) {
@@ -270,6 +262,8 @@ impl Tables {
             devices: self.device_rows(),
             processes: self.process_rows(),
             failures: self.failures.iter().cloned().collect(),
+            endings: self.endings.iter().cloned().collect(),
+            notices: self.notices.iter().cloned().collect(),
         };
         snapshot.count_inexact_rows();
         snapshot

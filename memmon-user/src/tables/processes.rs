@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use memmon_ebpf::ledger::RowKey;
+
 use super::{
     DeviceKey, Tables,
     facts::{DeviceFacts, Proc, ProcessFacts, Since},
@@ -22,33 +24,40 @@ pub struct ProcessEntry {
 
 impl Tables {
     pub(super) fn process_rows(&self) -> Vec<Process> {
-        let mut groups: BTreeMap<Proc, BTreeMap<GroupKey, (DeviceFacts, Amounts)>> =
-            BTreeMap::new();
-        for (key, row) in &self.rows {
+        self.processes
+            .iter()
+            .filter_map(|(proc, entry)| self.process_row(entry, self.groups_of(*proc)))
+            .collect()
+    }
+
+    pub(super) fn process_of(&self, proc: Proc) -> Option<Process> {
+        self.process_row(self.processes.get(&proc)?, self.groups_of(proc))
+    }
+
+    fn groups_of(&self, proc: Proc) -> BTreeMap<GroupKey, (DeviceFacts, Amounts)> {
+        let mut groups = BTreeMap::<GroupKey, (DeviceFacts, Amounts)>::new();
+        let first = RowKey {
+            proc,
+            ..RowKey::default()
+        };
+        let rows = self.rows.range(first..);
+        for (key, row) in rows.take_while(|(key, _)| key.proc == proc) {
             let amounts = self.amounts(key, row);
             for device in self.devices_of(key) {
                 let group = GroupKey {
-                    proc: key.proc,
+                    proc,
                     space: key.space,
                     device: DeviceKey::of(&device),
                     pool: key.pool,
                 };
                 groups
-                    .entry(key.proc)
-                    .or_default()
                     .entry(group)
                     .or_insert_with(|| (device, Amounts::default()))
                     .1
                     .add(&amounts);
             }
         }
-        self.processes
-            .iter()
-            .filter_map(|(proc, entry)| {
-                let rows = groups.remove(proc).unwrap_or_default();
-                self.process_row(entry, rows)
-            })
-            .collect()
+        groups
     }
 
     fn process_row(

@@ -1,6 +1,7 @@
 //! One row: a pool of an owner, in one generation; and how rows add up.
 
 use memmon_ebpf::ledger::{RowKey, RowValue};
+use serde::{Deserialize, Serialize};
 
 use super::{
     DeviceKey, Tables,
@@ -20,6 +21,16 @@ pub struct GroupKey {
     pub space: u32,
     pub device: DeviceKey,
     pub pool: u32,
+}
+
+/// The highest sum so far: of a process, or (without `proc`) of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeakFact {
+    pub proc: Option<Proc>,
+    pub space: u32,
+    pub device: DeviceKey,
+    pub pool: u32,
+    pub charged: i64,
 }
 
 /// A row's numbers, the recovered ones included. Signed: a negative number is a sign of a missed
@@ -146,7 +157,7 @@ impl Tables {
 
     /// Takes note of sums that are higher than before. Where a process has one owner a pool, the
     /// kernel's own peak is exact; over several owners this sees what each refresh sees.
-    pub(super) fn raise_peaks(&mut self) {
+    pub fn raise_peaks(&mut self) {
         let mut groups = std::collections::HashMap::<GroupKey, (i64, i64)>::new();
         let mut devices = std::collections::HashMap::<(DeviceKey, u32, u32), i64>::new();
         for (key, row) in &self.rows {

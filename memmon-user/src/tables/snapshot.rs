@@ -20,6 +20,12 @@ pub struct Snapshot {
     /// The latest allocations that failed, oldest first.
     #[serde(default)]
     pub failures: Vec<Failure>,
+    /// The latest processes that ended holding memory, oldest first.
+    #[serde(default)]
+    pub endings: Vec<Ending>,
+    /// What happened to the observation itself, oldest first.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
 }
 
 impl Snapshot {
@@ -147,4 +153,62 @@ pub struct Failure {
     pub requested_bytes: u64,
     /// What the pool would have been charged.
     pub needed_bytes: Option<u64>,
+    /// Counts failures, from 1.
+    #[serde(default)]
+    pub number: u64,
+    /// What was free in the pool, over all banks, as its allocator saw it.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
+    /// The largest free block of each bank.
+    #[serde(default)]
+    pub largest_free_bytes_per_bank: Option<u64>,
+    #[serde(default)]
+    pub banks: Option<u64>,
+    /// Who held the pool's memory on the first of the devices, the largest first.
+    #[serde(default)]
+    pub holders: Vec<Holder>,
+}
+
+/// A process that holds memory of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub comm: String,
+    pub uid: Option<u32>,
+    pub user: Option<String>,
+    pub charged_bytes: u64,
+    pub live_allocations: Option<u64>,
+}
+
+/// A process that ended, and what it still held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    pub at: String,
+    pub pid: u32,
+    pub comm: String,
+    pub user: Option<String>,
+    /// Rows that hold something.
+    pub held: Vec<Usage>,
+}
+
+/// Something that the reader of these numbers should know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    pub at: String,
+    pub kind: NoticeKind,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// A library is not understood: its processes' numbers are unknown.
+    Library,
+    /// History was lost; totals are not affected.
+    #[default]
+    Loss,
+    /// Numbers may be wrong from here on, and are marked.
+    Inexact,
+    /// The observation was interrupted: a daemon went away, a recording has a gap.
+    Gap,
 }

@@ -42,19 +42,21 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
     if LIVE.insert(&key, &value, NO_EXIST).is_err() && !replace(&key, &value, &row_at) {
         return;
     }
+    let mut sequence = 0;
     if let Some(row) = rows::row(&row_at) {
         // SAFETY: `row` is a map value.
-        unsafe {
+        sequence = unsafe {
             atomic::add((&raw mut (*row).requested).cast(), requested);
             let charged = atomic::add((&raw mut (*row).charged).cast(), charged);
             atomic::raise(&raw mut (*row).peak_charged, charged as i64);
             atomic::add((&raw mut (*row).live).cast(), 1);
             atomic::add(&raw mut (*row).allocations, 1);
-            atomic::add(&raw mut (*row).sequence, 1);
-        }
+            atomic::add(&raw mut (*row).sequence, 1)
+        };
     }
     emit::history(HistoryKind::Alloc, &event.process, |record| {
         fill(record, &key, &value);
+        record.sequence = sequence as u32;
     });
 }
 
@@ -152,9 +154,10 @@ pub(super) fn freed(event: &Event, values: &Registers) {
         ogen: value.ogen,
         reserved: 0,
     };
-    rows::subtract(&row_at, value.requested, value.charged);
+    let sequence = rows::subtract(&row_at, value.requested, value.charged);
     emit::history(HistoryKind::Free, &event.process, |record| {
         fill(record, &key, &value);
+        record.sequence = sequence as u32;
     });
 }
 

@@ -140,14 +140,15 @@ pub(super) fn register(event: &Event, values: &Registers) {
         return;
     };
     let requested = output(values, reg::REQUESTED);
+    let mut sequence = 0;
     if let Some(row) = rows::row(&rows::row_key(event, values, ogen)) {
         // SAFETY: `row` is a map value.
-        unsafe {
+        sequence = unsafe {
             atomic::add((&raw mut (*row).requested).cast(), requested);
             atomic::add((&raw mut (*row).live).cast(), 1);
             atomic::add(&raw mut (*row).allocations, 1);
-            atomic::add(&raw mut (*row).sequence, 1);
-        }
+            atomic::add(&raw mut (*row).sequence, 1)
+        };
     }
     emit::history(HistoryKind::Register, &event.process, |record| {
         record.owner = output(values, reg::OWNER);
@@ -156,5 +157,6 @@ pub(super) fn register(event: &Event, values: &Registers) {
         record.space = event.space;
         record.pool = output(values, reg::POOL) as u32;
         record.ogen = ogen;
+        record.sequence = sequence as u32;
     });
 }

@@ -62,16 +62,18 @@ pub(super) fn inexact(key: &RowKey) {
     }
 }
 
+/// Returns the row's new sequence; 0 where there is none.
 #[inline(always)]
-pub(super) fn subtract(key: &RowKey, requested: u64, charged: u64) {
-    if let Some(row) = row(key) {
-        // SAFETY: `row` is a map value.
-        unsafe {
-            atomic::add((&raw mut (*row).requested).cast(), requested.wrapping_neg());
-            atomic::add((&raw mut (*row).charged).cast(), charged.wrapping_neg());
-            atomic::add((&raw mut (*row).live).cast(), u64::MAX);
-            atomic::add(&raw mut (*row).frees, 1);
-            atomic::add(&raw mut (*row).sequence, 1);
-        }
+pub(super) fn subtract(key: &RowKey, requested: u64, charged: u64) -> u64 {
+    let Some(row) = row(key) else {
+        return 0;
+    };
+    // SAFETY: `row` is a map value.
+    unsafe {
+        atomic::add((&raw mut (*row).requested).cast(), requested.wrapping_neg());
+        atomic::add((&raw mut (*row).charged).cast(), charged.wrapping_neg());
+        atomic::add((&raw mut (*row).live).cast(), u64::MAX);
+        atomic::add(&raw mut (*row).frees, 1);
+        atomic::add(&raw mut (*row).sequence, 1)
     }
 }

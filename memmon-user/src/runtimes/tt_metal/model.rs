@@ -140,6 +140,7 @@ fn placement(chips: &[i64], uids: &BTreeMap<i64, String>, banks: &[Bank]) -> Pla
                     banks: bank.num_banks,
                     bytes,
                     largest_free_per_bank: bank.largest_free_per_bank,
+                    base: bank.base,
                 },
             ))
         })

@@ -89,6 +89,8 @@ pub struct Bank {
     pub allocated_per_bank: u64,
     /// None where there is no free list.
     pub largest_free_per_bank: Option<u64>,
+    /// The first address of each bank; none where there is no free list.
+    pub base: Option<u64>,
 }
 
 /// One buffer that is allocated.

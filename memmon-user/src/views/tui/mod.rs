@@ -8,6 +8,7 @@ mod draw;
 mod input;
 mod keys;
 mod rows;
+pub mod source;
 mod terminal;
 mod theme;
 

@@ -133,6 +133,7 @@ impl Walker<'_> {
         }
         let capacity = self.read_u64(offset(list, layout.max))?;
         let start = self.read_u64(offset(list, layout.offset))?;
+        pool.bank.base = Some(start);
         // Where the table's vectors are. Vectors of booleans are of bytes here, so all four have
         // one element a block.
         let vectors = [
