@@ -5,3 +5,4 @@ mod elf_damage;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;
+pub mod tracy;

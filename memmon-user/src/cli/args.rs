@@ -1,6 +1,6 @@
 //! What may stand on the command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use clap::{
     Parser, Subcommand,
@@ -11,11 +11,25 @@ use super::exit::Failure;
 use crate::{
     observe::{Options, Runtimes},
     tables::Filter,
-    views::snapshot::Format,
+    views::{snapshot::Format, tracy},
 };
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
+
+/// What `--version` says, and `-V` does not.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let tracy = if tracy::is_built_in() {
+        format!(
+            "protocol {} (profilers of Tracy {})",
+            tracy::protocol_version(),
+            tracy::releases()
+        )
+    } else {
+        "not built in".to_owned()
+    };
+    format!("{}\nTracy: {tracy}", env!("CARGO_PKG_VERSION"))
+});
 
 /// Who is holding the device memory?
 ///
@@ -23,7 +37,8 @@ pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 /// live, which process holds how much of which device, in which pool. Nothing has to be changed,
 /// restarted or configured in what is observed.
 #[derive(Debug, Parser)]
-#[command(name = "memmon-ebpf", version, args_conflicts_with_subcommands = true)]
+#[command(name = "memmon-ebpf", version, long_version = LONG_VERSION.as_str())]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "Exit codes: 0 done; 1 could not do its work; 2 the command line makes no sense; \
     3 not permitted; 4 nothing to observe; run: the command's own, 128+signal, 126 or 127"
@@ -49,6 +64,8 @@ pub struct Watch {
     pub observing: Observing,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -118,6 +135,25 @@ pub struct Output {
     pub file: Option<PathBuf>,
 }
 
+/// A connected Tracy profiler.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TracyArgs {
+    /// Show a Tracy profiler that connects every allocation
+    #[arg(long)]
+    pub tracy: bool,
+    /// Where Tracy profilers may connect; implies --tracy [default: 127.0.0.1:8086]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tracy_listen: Option<std::net::SocketAddr>,
+}
+
+impl TracyArgs {
+    /// None where it is not asked for.
+    pub fn listen(&self) -> Option<std::net::SocketAddr> {
+        let default = self.tracy.then_some(tracy::LISTEN);
+        self.tracy_listen.or(default)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a command and observe it from its first instruction on
@@ -126,6 +162,9 @@ pub enum Command {
     Serve(Serve),
     /// The runtimes known, and whether a profile of one's own is sound
     Profiles(Profiles),
+    /// Speak to one Tracy profiler (memmon starts this by itself)
+    #[command(hide = true)]
+    TracyClient,
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,6 +176,8 @@ pub struct Run {
     /// The snapshot at the end goes to its file; a summary goes to standard error
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -155,6 +196,8 @@ pub struct Serve {
     pub runtimes: RuntimeArgs,
     #[command(flatten)]
     pub observing: Observing,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     /// Where to listen
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,

@@ -7,6 +7,7 @@ mod query;
 mod rights;
 mod run;
 mod serve;
+mod tracy;
 mod watch;
 
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    if let Some(Command::TracyClient) = args.command {
+        // While this process has one thread: it gives up its rights.
+        return crate::views::tracy::client::main();
+    }
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
@@ -57,6 +62,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Run(run)) => run::main(&run).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
+            Some(Command::TracyClient) => Err(Failure::new("`tracy-client` runs alone")),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

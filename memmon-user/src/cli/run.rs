@@ -11,7 +11,7 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{args::Run, exit::Failure, rights};
+use super::{args::Run, exit::Failure, rights, tracy};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},
@@ -32,9 +32,16 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         descendants_only: true,
         ..run.observing.options(filter)
     };
+    let listener = tracy::bind(&run.tracy).await?;
     let observation = Observation::start(options, runtimes, run.observing.refresh())?;
+    let feeding = tracy::Feeding::start(
+        listener,
+        || tracy::source(&observation, Filter::default(), run.observing.refresh()),
+        tracy::Say::AtTheEnd,
+    );
     let status = command(run).await;
     let last = observation.snapshot(Filter::default()).await;
+    feeding.stop().await;
     observation.stop();
     let status = status?;
     if let Some(last) = last {

@@ -7,7 +7,11 @@ use tokio::{
     sync::watch,
 };
 
-use super::{args::Watch, exit::Failure, query, rights};
+use super::{
+    args::Watch,
+    exit::{self, Failure},
+    query, rights, tracy,
+};
 use crate::{
     observe::Observation,
     tables::snapshot::Snapshot,
@@ -23,7 +27,15 @@ type Snapshots = watch::Receiver<Arc<Snapshot>>;
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     query::check_pids(args)?;
-    if let Some(client) = query::daemon(args).await? {
+    if args.tracy.listen().is_some() && args.socket.is_some() {
+        return Err(Failure::with(
+            exit::USAGE,
+            "--tracy shows what memmon itself observes, --socket what a daemon does: start that one with `serve --tracy`",
+        ));
+    }
+    if args.tracy.listen().is_none()
+        && let Some(client) = query::daemon(args).await?
+    {
         let snapshots = client
             .watch(args.filter(), args.observing.refresh())
             .await
@@ -31,13 +43,20 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         return show(snapshots, args).await;
     }
     rights::to_observe()?;
+    let listener = tracy::bind(&args.tracy).await?;
     let observation = Observation::start(
         args.observing.options(args.filter()),
         runtimes,
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
+    let feeding = tracy::Feeding::start(
+        listener,
+        || tracy::source(&observation, args.filter(), args.observing.refresh()),
+        tracy::Say::AtTheEnd,
+    );
     let result = show(observation.snapshots(), args).await;
+    feeding.stop().await;
     observation.stop();
     result
 }

@@ -30,6 +30,10 @@ impl Tables {
             .collect()
     }
 
+    pub fn pid_of(&self, proc: Proc) -> Option<u32> {
+        self.processes.get(&proc).map(|entry| entry.facts.pid)
+    }
+
     pub(super) fn process_of(&self, proc: Proc) -> Option<Process> {
         self.process_row(self.processes.get(&proc)?, self.groups_of(proc))
     }

@@ -110,7 +110,7 @@ impl DeviceKey {
 }
 
 impl Tables {
-    pub(super) fn is_closed(&self, key: &RowKey) -> bool {
+    pub fn is_closed(&self, key: &RowKey) -> bool {
         self.generations
             .get(&OwnerId::of(key))
             .is_some_and(|current| key.ogen < *current)
@@ -127,28 +127,28 @@ impl Tables {
     }
 
     /// The devices a row stands on; one unknown device where that is not known.
-    pub(super) fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
+    pub fn devices_of(&self, key: &RowKey) -> Vec<DeviceFacts> {
         self.placement_of(&OwnerId::of(key), key.ogen).map_or_else(
             || vec![DeviceFacts::default()],
             |placement| placement.devices.clone(),
         )
     }
 
-    pub(super) fn is_charged(&self, space: u32, pool: u32) -> bool {
+    pub fn is_charged(&self, space: u32, pool: u32) -> bool {
         self.runtimes
             .get(space as usize)
             .and_then(|runtime| runtime.pools.get(&pool))
             .is_none_or(|pool| pool.charged)
     }
 
-    pub(super) fn runtime_name(&self, space: u32) -> String {
+    pub fn runtime_name(&self, space: u32) -> String {
         self.runtimes.get(space as usize).map_or_else(
             || format!("runtime-{space}"),
             |runtime| runtime.name.clone(),
         )
     }
 
-    pub(super) fn pool_name(&self, space: u32, pool: u32) -> String {
+    pub fn pool_name(&self, space: u32, pool: u32) -> String {
         self.runtimes
             .get(space as usize)
             .and_then(|runtime| runtime.pools.get(&pool))

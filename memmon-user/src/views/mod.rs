@@ -5,6 +5,7 @@ pub mod output;
 pub mod pools;
 pub mod snapshot;
 pub mod text;
+pub mod tracy;
 pub mod tui;
 pub mod units;
 

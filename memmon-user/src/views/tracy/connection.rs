@@ -1,22 +1,24 @@
 //! One profiler: the client process that speaks to it, and the journal that it is told.
 
-use std::{io, process::Stdio};
+use std::{io, process::Stdio, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     process::{Child, ChildStdin, Command},
-    sync::{
-        broadcast::error::{RecvError, TryRecvError},
-        watch,
-    },
+    sync::{broadcast::error::RecvError, watch},
+    time::MissedTickBehavior,
 };
 
 use super::{
     emit::{self, Emit},
     feed::Feed,
+    listen::Source,
 };
-use crate::{observe::Journal, tables::Follower};
+use crate::{
+    observe::follow,
+    tables::{Batch, Follower},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
@@ -33,12 +35,16 @@ pub const VERB: &str = "tracy-client";
 
 pub async fn serve(
     stream: TcpStream,
-    journal: Journal,
+    source: &Source,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
     let mut client = start(stream).map_err(ConnectionError::Start)?;
     if let Some(pipe) = client.stdin.take() {
-        tell(pipe, journal, stopped).await?;
+        tokio::select! {
+            told = tell(pipe, source, stopped) => told?,
+            // The profiler is gone, and it with it.
+            _ = client.wait() => {}
+        }
     }
     how_it_ended(client).await
 }
@@ -58,50 +64,55 @@ fn start(stream: TcpStream) -> io::Result<Child> {
         .spawn()
 }
 
+enum Next {
+    Refresh,
+    Batch(Result<Arc<Batch>, RecvError>),
+    End,
+}
+
 /// Until the profiler is gone, the observation ends or memmon does.
 async fn tell(
     mut pipe: ChildStdin,
-    journal: Journal,
+    source: &Source,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
-    let mut feed = Feed::default();
+    let mut feed = Feed::new(source.filter.clone());
+    let mut refresh = tokio::time::interval(source.refresh);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some(Follower {
         checkpoint,
         mut batches,
-    }) = journal.follow().await
+    }) = follow(&source.follows).await
     {
-        if !send(&mut pipe, feed.apply(&checkpoint)).await? {
-            return Ok(());
-        }
+        send(&mut pipe, feed.apply(&checkpoint)).await?;
         loop {
-            let batch = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                batch = batches.recv() => batch,
-                _ = stopped.wait_for(|stop| *stop) => match batches.try_recv() {
-                    Ok(batch) => Ok(batch),
-                    Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
-                },
+                // Else it would never come while much happens.
+                _ = refresh.tick() => Next::Refresh,
+                // All that has happened comes before the end.
+                batch = batches.recv() => Next::Batch(batch),
+                _ = stopped.wait_for(|stop| *stop) => Next::End,
             };
-            match batch {
-                Ok(batch) => {
-                    if !send(&mut pipe, feed.apply(&batch)).await? {
-                        return Ok(());
-                    }
-                }
+            match next {
+                Next::Refresh => send(&mut pipe, feed.refresh()).await?,
+                Next::Batch(Ok(batch)) => send(&mut pipe, feed.apply(&batch)).await?,
                 // The profiler takes less than happens: it is told what stands now.
-                Err(RecvError::Lagged(_)) => break,
-                Err(RecvError::Closed) => return Ok(()),
+                Next::Batch(Err(RecvError::Lagged(_))) => break,
+                Next::Batch(Err(RecvError::Closed)) | Next::End => {
+                    return send(&mut pipe, feed.refresh()).await;
+                }
             }
         }
     }
     Ok(())
 }
 
-/// False where the client is gone.
-async fn send(pipe: &mut ChildStdin, emits: Vec<Emit>) -> Result<bool, ConnectionError> {
+async fn send(pipe: &mut ChildStdin, emits: Vec<Emit>) -> Result<(), ConnectionError> {
     let bytes = emit::encode(&emits).map_err(ConnectionError::Encode)?;
-    Ok(pipe.write_all(&bytes).await.is_ok())
+    // Where the client is gone, it is said why it ended.
+    let _ = pipe.write_all(&bytes).await;
+    Ok(())
 }
 
 /// The pipe is closed: the client says goodbye and ends, or has ended.

@@ -99,7 +99,8 @@ mod tests {
         assert_eq!(read_back, emits);
         // Cut off inside a frame: an error, not an end.
         let mut cut = &bytes[..bytes.len() - 1];
-        let last = std::iter::from_fn(|| Some(read(&mut cut))).find(|frame| !matches!(frame, Ok(Some(_))));
+        let last =
+            std::iter::from_fn(|| Some(read(&mut cut))).find(|frame| !matches!(frame, Ok(Some(_))));
         assert!(matches!(last, Some(Err(_))), "{last:?}");
         Ok(())
     }

@@ -74,6 +74,12 @@ impl Feed {
         if reconciled {
             self.reconcile(&mut emits);
         }
+        emits
+    }
+
+    /// Sums as they are now, and that a refresh ended.
+    pub fn refresh(&mut self) -> Vec<Emit> {
+        let mut emits = Vec::new();
         self.plot(&mut emits);
         emits.push(Emit::Frame);
         emits
@@ -92,9 +98,13 @@ impl Feed {
             tables.runtime_name(key.space),
             tables.pool_name(key.space, key.pool),
         );
+        let pid = tables.pid_of(key.proc);
+        if !filter.takes_runtime(&runtime) || pid.is_some_and(|pid| !filter.takes_pid(pid)) {
+            return;
+        }
         let mut pools = Vec::new();
         for device in tables.devices_of(&key) {
-            if !filter.devices.is_empty() && !device.id.is_some_and(|id| filter.devices.contains(&id)) {
+            if !filter.takes_device(device.id) {
                 continue;
             }
             let device = names.device(&runtime, device.id, device.uid.as_deref());
@@ -126,7 +136,7 @@ impl Feed {
 
     /// A point of every plot that is not at 0, or comes back to it.
     fn plot(&mut self, emits: &mut Vec<Emit>) {
-        let snapshot = self.filter.narrow(self.replica.snapshot(String::new()));
+        let snapshot = self.filter.apply(self.replica.snapshot(String::new()));
         let mut raised = BTreeMap::new();
         for (name, bytes) in self.sums(&snapshot) {
             let Some(plot) = self.names.plot(&name, emits) else {
@@ -176,10 +186,7 @@ impl Feed {
         let device = self
             .names
             .device(&usage.runtime, usage.device, usage.device_uid.as_deref());
-        format!(
-            "{}[{}] {device} {}",
-            process.comm, process.pid, usage.pool
-        )
+        format!("{}[{}] {device} {}", process.comm, process.pid, usage.pool)
     }
 }
 

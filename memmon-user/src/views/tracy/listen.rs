@@ -4,16 +4,25 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
 use super::{
-    RELEASES_AND_PROTOCOL, connection,
+    connection,
     handshake::{self, Greeting, Refusal},
 };
-use crate::observe::Journal;
+use crate::tables::{Filter, Follower};
+
+/// What profilers are told, and how often it is summed up.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where one follows the observation.
+    pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    pub filter: Filter,
+    pub refresh: Duration,
+}
 
 /// Profilers that are served at a time.
 const MOST: usize = 4;
@@ -55,9 +64,9 @@ impl Listener {
     }
 
     /// Serves whoever connects. What the user should know of it goes to `notices`.
-    pub fn serve(self, journal: Journal, notices: mpsc::Sender<String>) -> Tracy {
+    pub fn serve(self, source: Source, notices: mpsc::Sender<String>) -> Tracy {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(self.socket, journal, notices, stopped));
+        let task = tokio::spawn(accept(self.socket, source, notices, stopped));
         Tracy { stop, task }
     }
 }
@@ -81,33 +90,31 @@ impl Tracy {
 
 async fn accept(
     socket: TcpListener,
-    journal: Journal,
+    source: Source,
     notices: mpsc::Sender<String>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
-            accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    // Out of descriptors, as a rule: others end, and then there are some.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            // Unheard, or strangers could hold as many connections as they like.
-            drop(stream);
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, as a rule: others end, and then there are some.
+            tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (journal, notices, stopped) = (journal.clone(), notices.clone(), stopped.clone());
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            // Unheard, or strangers could hold as many connections as they like.
+            handshake::refuse_at_once(&stream, Refusal::NotAvailable);
+            continue;
+        };
+        let (source, notices, stopped) = (source.clone(), notices.clone(), stopped.clone());
         connections.spawn(async move {
-            if let Some(notice) = welcome(stream, journal, stopped).await {
+            if let Some(notice) = welcome(stream, source, stopped).await {
                 // Where nobody reads them, they are not kept.
                 let _ = notices.try_send(notice);
             }
@@ -121,19 +128,21 @@ async fn accept(
 /// One connection from its first byte to its end, and what the user should know of it.
 async fn welcome(
     mut stream: TcpStream,
-    journal: Journal,
+    source: Source,
     stopped: watch::Receiver<bool>,
 ) -> Option<String> {
     match handshake::read(&mut stream).await {
         Greeting::Stranger => None,
-        Greeting::Version(handshake::PROTOCOL) => connection::serve(stream, journal, stopped)
+        Greeting::Version(handshake::PROTOCOL) => connection::serve(stream, &source, stopped)
             .await
             .err()
             .map(|error| format!("a Tracy profiler was connected, but {error}")),
         Greeting::Version(version) => {
             let _ = handshake::refuse(stream, Refusal::ProtocolMismatch).await;
             Some(format!(
-                "a Tracy profiler of protocol {version} was refused: this is {RELEASES_AND_PROTOCOL}"
+                "a Tracy profiler of protocol {version} was refused: memmon speaks {}, that of Tracy {}",
+                handshake::PROTOCOL,
+                handshake::RELEASES,
             ))
         }
     }

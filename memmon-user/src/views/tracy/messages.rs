@@ -96,8 +96,15 @@ fn of_ending(ending: &Ending) -> String {
     let mut said = format!("{}[{}] ended holding memory", ending.comm, ending.pid);
     for held in &ending.held {
         if let Some(count) = held.charged_bytes.or(held.requested_bytes) {
-            let device = held.device.map_or_else(|| "?".to_owned(), |id| id.to_string());
-            said += &format!("; {} of {} on {}:{device}", bytes(count), held.pool, held.runtime);
+            let device = held
+                .device
+                .map_or_else(|| "?".to_owned(), |id| id.to_string());
+            said += &format!(
+                "; {} of {} on {}:{device}",
+                bytes(count),
+                held.pool,
+                held.runtime
+            );
         }
     }
     said + &format!(" (at {})", ending.at)

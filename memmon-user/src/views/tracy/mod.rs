@@ -19,6 +19,7 @@ mod handshake;
 mod listen;
 mod messages;
 mod names;
+mod standing;
 
 #[cfg(test)]
 mod rules;
@@ -27,7 +28,7 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-pub use listen::{Listener, ListenError, Tracy};
+pub use listen::{ListenError, Listener, Source, Tracy};
 
 /// Where a profiler finds memmon unless told otherwise: Tracy's own port, on this machine only.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8086);

@@ -36,7 +36,9 @@ impl Names {
             Some(id) => format!("{runtime}:{id}"),
             None => format!("{runtime}:?"),
         };
-        if self.devices.len() >= MOST_POOLS || *self.devices.entry(name.clone()).or_insert(key.clone()) == key {
+        if self.devices.len() >= MOST_POOLS
+            || *self.devices.entry(name.clone()).or_insert(key.clone()) == key
+        {
             return name;
         }
         match uid {
@@ -98,7 +100,10 @@ mod tests {
     fn devices_of_one_id_are_told_apart() {
         let mut names = Names::default();
         assert_eq!(names.device("tt-metal", Some(0), Some("7")), "tt-metal:0");
-        assert_eq!(names.device("tt-metal", Some(0), Some("8")), "tt-metal:0 (8)");
+        assert_eq!(
+            names.device("tt-metal", Some(0), Some("8")),
+            "tt-metal:0 (8)"
+        );
         assert_eq!(names.device("tt-metal", Some(0), Some("7")), "tt-metal:0");
         assert_eq!(names.device("tt-metal", None, None), "tt-metal:?");
     }
@@ -106,7 +111,9 @@ mod tests {
     #[test]
     fn there_is_a_bound() {
         let (mut names, mut emits) = (Names::default(), Vec::new());
-        let plots: Vec<_> = (0..5000).map(|n| names.plot(&n.to_string(), &mut emits)).collect();
+        let plots: Vec<_> = (0..5000)
+            .map(|n| names.plot(&n.to_string(), &mut emits))
+            .collect();
         assert_eq!(plots.iter().flatten().count(), MOST_PLOTS);
         let last = names.pool("first", &mut emits);
         for n in 0..5000 {

@@ -8,6 +8,7 @@
 
 mod confine;
 mod relay;
+#[cfg_attr(not(feature = "tracy"), path = "no_sink.rs")]
 mod sink;
 
 use std::{
@@ -61,9 +62,10 @@ fn serve() -> Result<(), Error> {
         .map_err(Error::Connection)?;
     let profiler = connection(profiler)?;
     confine::confine()?;
-    let sink = sink::Sink::start()?;
+    let mut sink = sink::Sink::start()?;
     let client = reach_client()?;
     relay::start(profiler, client).map_err(Error::Connection)?;
+    // What is told before is lost: on demand means that there is nobody to keep it for.
     let until = Instant::now() + PATIENCE;
     while !sink.is_connected() {
         if Instant::now() > until {
@@ -71,7 +73,6 @@ fn serve() -> Result<(), Error> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let mut sink = sink;
     let mut pipe = stdin().lock();
     while let Some(emits) = emit::read(&mut pipe).map_err(Error::Pipe)? {
         for emit in emits {

@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write as _},
     net::{Shutdown, TcpStream},
-    process::exit,
     thread,
 };
 
@@ -19,11 +18,15 @@ pub fn start(profiler: TcpStream, mut client: TcpStream) -> io::Result<()> {
 }
 
 fn spawn(name: &str, mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Whatever ends it: there is nobody left to tell.
-        let _ = io::copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Both);
-        exit(0);
-    })?;
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // Whatever ends it: there is nobody left to tell.
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+            // SAFETY: ends the process at once. Tracy's threads may be anywhere in its code: what runs
+            // at an ordinary exit would pull the ground from under them.
+            unsafe { libc::_exit(0) }
+        })?;
     Ok(())
 }

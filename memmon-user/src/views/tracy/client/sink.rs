@@ -8,7 +8,6 @@ use super::super::emit::{Emit, NameId, Severity};
 use super::Error;
 
 /// A started client. Nothing of it is left when the process ends, which is when it is done.
-#[derive(Debug)]
 pub struct Sink {
     client: Client,
     /// Tracy knows a name by its address, and asks for the text whenever it likes: none is ever
@@ -16,7 +15,6 @@ pub struct Sink {
     names: Vec<Option<Name>>,
 }
 
-#[derive(Debug)]
 struct Name {
     text: &'static str,
     pointer: *const std::ffi::c_char,
@@ -86,7 +84,10 @@ impl Sink {
     }
 
     fn pointer(&self, id: NameId) -> Option<*const std::ffi::c_char> {
-        self.names.get(id as usize)?.as_ref().map(|name| name.pointer)
+        self.names
+            .get(id as usize)?
+            .as_ref()
+            .map(|name| name.pointer)
     }
 
     fn plot(&mut self, id: NameId, bytes: i64) {
@@ -94,12 +95,12 @@ impl Sink {
             return;
         };
         let client = &self.client;
-        name.plot.get_or_insert_with(|| {
+        let plot = *name.plot.get_or_insert_with(|| {
             let plot = PlotName::new_leak(name.text.to_owned());
             client.plot_config(plot, configuration());
             plot
         });
-        client.plot(*plot, bytes as f64);
+        client.plot(plot, bytes as f64);
     }
 }
 
