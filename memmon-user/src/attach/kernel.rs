@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, RawFd},
 };
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{
         ProgramError, TracePoint, UProbe,
         trace_point::TracePointLink,
@@ -20,7 +20,7 @@ use memmon_ebpf::{
     spec::{MAX_SPECS, ProbeSpec},
 };
 
-use super::{features::Features, live::LiveReader, wire::Wire};
+use super::{features::Features, table::Table, wire::Wire};
 
 /// Sizes and scope, fixed when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -129,11 +129,11 @@ pub struct Kernel {
     next_attachment: u32,
     lifecycle: StdHashMap<&'static str, TracePointLink>,
     scope: HashMap<MapData, u32, u32>,
-    procs: HashMap<MapData, u32, Wire<ProcValue>>,
-    owners: HashMap<MapData, Wire<OwnerKey>, Wire<OwnerValue>>,
-    live: HashMap<MapData, Wire<LiveKey>, Wire<LiveValue>>,
-    live_fd: OwnedFd,
-    rows: HashMap<MapData, Wire<RowKey>, Wire<RowValue>>,
+    /// By pid.
+    pub procs: Table<u32, ProcValue>,
+    pub owners: Table<OwnerKey, OwnerValue>,
+    pub live: Table<LiveKey, LiveValue>,
+    pub rows: Table<RowKey, RowValue>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -209,18 +209,13 @@ impl Kernel {
             history: take(&mut ebpf, "HISTORY")?,
             control: take(&mut ebpf, "CONTROL")?,
         };
-        let live_fd = match ebpf.map("LIVE") {
-            Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned(),
-            _ => return Err(KernelError::Missing("LIVE")),
-        };
         let kernel = Self {
-            live_fd: live_fd.map_err(|error| map_error("LIVE", error.into()))?,
             specs: take(&mut ebpf, "SPECS")?,
             scope: take(&mut ebpf, "SCOPE")?,
-            procs: take(&mut ebpf, "PROCS")?,
-            owners: take(&mut ebpf, "OWNERS")?,
-            live: take(&mut ebpf, "LIVE")?,
-            rows: take(&mut ebpf, "ROWS")?,
+            procs: table(&mut ebpf, "PROCS")?,
+            owners: table(&mut ebpf, "OWNERS")?,
+            live: table(&mut ebpf, "LIVE")?,
+            rows: table(&mut ebpf, "ROWS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             free_specs: Vec::new(),
             next_spec: 0,
@@ -366,96 +361,6 @@ impl Kernel {
         }
         Counters(sums)
     }
-
-    /// Every row, as it is now.
-    pub fn rows(&self) -> Vec<(RowKey, RowValue)> {
-        self.rows
-            .iter()
-            .flatten()
-            .map(|(Wire(key), Wire(value))| (key, value))
-            .collect()
-    }
-
-    pub fn remove_row(&mut self, key: &RowKey) {
-        let _ = self.rows.remove(&Wire(*key));
-    }
-
-    /// The generation of every owner.
-    pub fn owners(&self) -> Vec<(OwnerKey, OwnerValue)> {
-        self.owners
-            .iter()
-            .flatten()
-            .map(|(Wire(key), Wire(value))| (key, value))
-            .collect()
-    }
-
-    /// Makes an owner known that was read from its process, unless it is.
-    pub fn add_owner(&mut self, key: OwnerKey, ogen: u32, device: u64, aux: u64) {
-        const NO_EXIST: u64 = 1;
-        let value = OwnerValue {
-            ogen,
-            flags: 0,
-            device,
-            aux,
-        };
-        let _ = self.owners.insert(&Wire(key), &Wire(value), NO_EXIST);
-    }
-
-    pub fn remove_owner(&mut self, key: &OwnerKey) {
-        let _ = self.owners.remove(&Wire(*key));
-    }
-
-    /// Reads live allocations from another thread.
-    pub fn live_reader(&self) -> io::Result<LiveReader> {
-        Ok(LiveReader::new(self.live_fd.try_clone()?))
-    }
-
-    /// Every live allocation.
-    pub fn live(&self) -> impl Iterator<Item = (LiveKey, LiveValue)> + '_ {
-        self.live
-            .iter()
-            .flatten()
-            .map(|(Wire(key), Wire(value))| (key, value))
-    }
-
-    pub fn remove_live(&mut self, key: &LiveKey) {
-        let _ = self.live.remove(&Wire(*key));
-    }
-
-    /// Adds an allocation that was read from its process; false where the kernel knows better (it
-    /// saw it being made, or being freed).
-    pub fn add_live(&mut self, key: LiveKey, value: LiveValue) -> bool {
-        const NO_EXIST: u64 = 1;
-        self.live.insert(&Wire(key), &Wire(value), NO_EXIST).is_ok()
-    }
-
-    pub fn process(&self, pid: u32) -> Option<ProcValue> {
-        self.procs.get(&pid, 0).ok().map(|Wire(value)| value)
-    }
-
-    pub fn processes(&self) -> StdHashMap<u32, ProcValue> {
-        self.procs
-            .iter()
-            .flatten()
-            .map(|(pid, Wire(value))| (pid, value))
-            .collect()
-    }
-
-    /// Makes a process known before its first event, unless it is.
-    pub fn add_process(&mut self, pid: u32, value: ProcValue) -> Option<ProcValue> {
-        const NO_EXIST: u64 = 1;
-        let _ = self.procs.insert(&pid, &Wire(value), NO_EXIST);
-        self.process(pid)
-    }
-
-    pub fn set_process(&mut self, pid: u32, value: ProcValue) {
-        const EXIST: u64 = 2;
-        let _ = self.procs.insert(&pid, &Wire(value), EXIST);
-    }
-
-    pub fn remove_process(&mut self, pid: u32) {
-        let _ = self.procs.remove(&pid);
-    }
 }
 
 impl Drop for Kernel {
@@ -490,4 +395,16 @@ where
 {
     let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
     T::try_from(map).map_err(|source| map_error(name, source))
+}
+
+fn table<K, V>(ebpf: &mut Ebpf, name: &'static str) -> Result<Table<K, V>>
+where
+    K: Copy + Default,
+    V: Copy + Default,
+    Wire<K>: aya::Pod,
+    Wire<V>: aya::Pod,
+{
+    Table::take(ebpf, name)
+        .ok_or(KernelError::Missing(name))?
+        .map_err(|source| map_error(name, source))
 }

@@ -1,7 +1,8 @@
 //! From a library and its probe specs to links in the kernel.
 
+pub mod batch;
 pub mod features;
 pub mod kernel;
-pub mod live;
 pub mod plan;
+pub mod table;
 pub mod wire;

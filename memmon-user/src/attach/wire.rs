@@ -24,6 +24,7 @@ macro_rules! wire {
 }
 
 wire!(
+    u32,
     ProbeSpec,
     ProcValue,
     OwnerKey,

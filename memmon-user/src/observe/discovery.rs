@@ -145,11 +145,12 @@ impl Observer {
     /// The ledger's number of a process, given now where it has none: frees in it leave a trace
     /// until what it holds has been read.
     pub(super) fn number(&mut self, pid: u32) -> Option<ProcValue> {
-        if let Some(value) = self.kernel.process(pid) {
+        if let Some(value) = self.kernel.procs.get(pid) {
             return Some(value);
         }
         self.next_proc += 1;
-        self.kernel.add_process(
+        // Its first event may have been faster.
+        self.kernel.procs.add(
             pid,
             ProcValue {
                 proc: self.next_proc,
@@ -157,7 +158,8 @@ impl Observer {
                 flags: proc_flag::RECOVERING,
                 reserved: 0,
             },
-        )
+        );
+        self.kernel.procs.get(pid)
     }
 
     pub(super) fn acquaint(&mut self, proc: Proc, pid: u32, comm: Option<&[u8; 16]>) {
@@ -186,7 +188,7 @@ impl Observer {
     }
 
     pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
-        if let Some(mut value) = self.kernel.process(pid)
+        if let Some(mut value) = self.kernel.procs.get(pid)
             && value.proc == proc
         {
             value.flags = if on {
@@ -194,7 +196,7 @@ impl Observer {
             } else {
                 value.flags & !flag
             };
-            self.kernel.set_process(pid, value);
+            self.kernel.procs.change(pid, value);
         }
     }
 }

@@ -19,12 +19,12 @@ impl Observer {
         for (key, value) in rows {
             if ended.contains(&key.proc) {
                 self.stale_live += value.live.unsigned_abs();
-                self.kernel.remove_row(&key);
+                self.kernel.rows.remove(key);
             }
         }
-        for (key, _) in self.kernel.owners() {
+        for (key, _) in self.kernel.owners.all() {
             if ended.contains(&key.proc) {
-                self.kernel.remove_owner(&key);
+                self.kernel.owners.remove(key);
             }
         }
         for proc in ended {
@@ -47,12 +47,14 @@ impl Observer {
     pub(super) fn sweep_live(&mut self) {
         let stale: Vec<LiveKey> = self
             .kernel
-            .live()
+            .live
+            .all()
+            .into_iter()
             .filter(|(key, _)| !self.processes.contains_key(&key.proc))
             .map(|(key, _)| key)
             .collect();
         for key in stale {
-            self.kernel.remove_live(&key);
+            self.kernel.live.remove(key);
         }
         self.stale_live = 0;
     }
@@ -62,7 +64,7 @@ impl Observer {
         let lost = self.kernel.counters().get(Counter::LostControl);
         if lost > self.last_lost_control {
             self.last_lost_control = lost;
-            let known = self.kernel.processes();
+            let known = self.kernel.procs.all();
             for (pid, value) in known {
                 self.acquaint(value.proc, pid, None);
             }
@@ -82,10 +84,11 @@ impl Observer {
                 if let Some(pid) = self.processes.get(proc).map(|watched| watched.pid)
                     && self
                         .kernel
-                        .process(pid)
+                        .procs
+                        .get(pid)
                         .is_some_and(|value| value.proc == *proc)
                 {
-                    self.kernel.remove_process(pid);
+                    self.kernel.procs.remove(pid);
                 }
             }
             self.finish(&gone);

@@ -6,12 +6,12 @@ use std::{
     thread,
 };
 
-use memmon_ebpf::ledger::RowKey;
+use memmon_ebpf::ledger::{LiveKey, LiveValue, RowKey};
 use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
 use super::{clock, journal, observer::Observer};
 use crate::{
-    attach::live::LiveReader,
+    attach::batch::Reader,
     tables::{
         Batch, Fact, Follower, Tables,
         event::Event,
@@ -19,6 +19,8 @@ use crate::{
         live::{Inspect, LiveEntry},
     },
 };
+
+type LiveReader = Reader<LiveKey, LiveValue>;
 
 /// Questions that may wait; more are refused.
 const WAITING: usize = 16;
@@ -108,7 +110,7 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Fact>) {
 
 fn entries(reader: &LiveReader) -> Vec<LiveEntry> {
     let mut entries = Vec::new();
-    let read = reader.read(|key, value| entries.extend(LiveEntry::of(key, value)));
+    let read = reader.read(|key, value| entries.extend(LiveEntry::of(&key, &value)));
     if read.is_err() {
         // Half a list would pass for a whole one.
         entries.clear();

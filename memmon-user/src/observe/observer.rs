@@ -106,7 +106,7 @@ impl Observer {
             started_at: clock::now(),
             scope: options.scope(),
         };
-        let reader = kernel.live_reader().map_err(StartError::Thread)?;
+        let reader = kernel.live.reader().map_err(StartError::Thread)?;
         let inspector = Inspector::start(reader).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
@@ -211,9 +211,9 @@ impl Observer {
 
     /// Rows as they are now; what is new about them is told.
     pub(super) fn read_rows(&mut self) -> Vec<(RowKey, RowValue)> {
-        let rows = self.kernel.rows();
+        let rows = self.kernel.rows.all();
         // Generations are read too: a `FreeAll` whose record was lost heals here.
-        for (key, value) in self.kernel.owners() {
+        for (key, value) in self.kernel.owners.all() {
             let owner = owner_id(&key);
             if value.ogen > self.tables.current_generation(&owner) {
                 self.tell(Fact::Generation {
@@ -222,7 +222,7 @@ impl Observer {
                 });
             }
         }
-        for value in self.kernel.processes().values() {
+        for (_, value) in self.kernel.procs.all() {
             let proc = value.proc;
             if value.flags & proc_flag::INEXACT != 0 && !self.tables.is_inexact(proc) {
                 self.tell(Fact::Inexact { proc });

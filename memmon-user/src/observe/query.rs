@@ -94,12 +94,9 @@ fn take_in(
         sums.entry(key(owner.owner, owner.pool)).or_default();
     }
     for allocation in &found.allocations {
-        let sum = sums
-            .entry(key(allocation.owner, allocation.pool))
-            .or_default();
-        sum.requested += allocation.requested as i64;
-        sum.charged += allocation.charged as i64;
-        sum.live += 1;
+        sums.entry(key(allocation.owner, allocation.pool))
+            .or_default()
+            .add(allocation.requested, allocation.charged);
     }
     for (key, sum) in sums {
         tables.baseline(key, sum);

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use memmon_ebpf::ledger::{
-    LiveKey, LiveValue, OwnerKey, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
+    LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
 };
 
 use super::{libraries::Use, observer::Observer, walk};
@@ -34,7 +34,8 @@ impl Observer {
     pub(super) fn recover(&mut self, pid: u32, value: ProcValue, uses: &[(Use, u64)]) -> Past {
         let before: HashMap<OwnerKey, u32> = self
             .kernel
-            .owners()
+            .owners
+            .all()
             .into_iter()
             .filter(|(key, _)| key.proc == value.proc)
             .map(|(key, owner)| (key, owner.ogen))
@@ -71,7 +72,8 @@ impl Observer {
     /// The owners of a process whose making was seen.
     pub(super) fn opened(&self, proc: Proc) -> HashSet<(u32, u64)> {
         self.kernel
-            .owners()
+            .owners
+            .all()
             .into_iter()
             .filter(|(key, owner)| key.proc == proc && owner.flags & owner_flag::OPENED != 0)
             .map(|(key, _)| (key.space, key.owner))
@@ -101,26 +103,30 @@ impl Observer {
                 owner: owner.owner,
             };
             let ogen = generation(owner.owner);
-            self.kernel.add_owner(
+            // Unless the kernel knows it already.
+            self.kernel.owners.add(
                 OwnerKey {
                     proc,
                     owner: owner.owner,
                     space,
                     reserved: 0,
                 },
-                ogen,
-                owner.device,
-                owner.aux,
+                OwnerValue {
+                    ogen,
+                    flags: 0,
+                    device: owner.device,
+                    aux: owner.aux,
+                },
             );
             self.tell(Fact::Placement {
                 owner: id,
                 ogen,
                 placement: owner.placement.clone().lasting(),
             });
-            self.tell(Fact::Baseline {
-                key: row_key(proc, space, owner.owner, owner.pool, ogen),
-                baseline: Baseline::default(),
-            });
+            // A row even where it holds nothing; what it held is not forgotten by a second look.
+            let key = row_key(proc, space, owner.owner, owner.pool, ogen);
+            let baseline = self.tables.baseline_of(&key);
+            self.tell(Fact::Baseline { key, baseline });
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
@@ -142,26 +148,18 @@ impl Observer {
                 flags: live_flag::RECOVERED,
                 ..LiveValue::default()
             };
-            if self.kernel.add_live(key, value) {
+            if self.kernel.live.add(key, value) {
                 live.extend(LiveEntry::of(&key, &value));
-                let sum = sums
-                    .entry(row_key(
-                        proc,
-                        space,
-                        allocation.owner,
-                        allocation.pool,
-                        ogen,
-                    ))
-                    .or_default();
-                sum.requested += allocation.requested as i64;
-                sum.charged += allocation.charged as i64;
-                sum.live += 1;
+                let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
+                sums.entry(row)
+                    .or_insert_with(|| self.tables.baseline_of(&row))
+                    .add(allocation.requested, allocation.charged);
             }
         }
         // Events of what is freed meanwhile come after.
         self.journal.tell(&Fact::Live(live));
-        for (key, sum) in sums {
-            self.tell(Fact::Baseline { key, baseline: sum });
+        for (key, baseline) in sums {
+            self.tell(Fact::Baseline { key, baseline });
         }
     }
 }

@@ -117,3 +117,12 @@ pub struct Baseline {
     pub charged: i64,
     pub live: i64,
 }
+
+impl Baseline {
+    /// One more allocation.
+    pub fn add(&mut self, requested: u64, charged: u64) {
+        self.requested += requested.cast_signed();
+        self.charged += charged.cast_signed();
+        self.live += 1;
+    }
+}

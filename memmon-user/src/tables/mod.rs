@@ -17,6 +17,8 @@ mod rows;
 pub mod snapshot;
 
 #[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -223,6 +225,14 @@ impl Tables {
         self.rows
             .get(key)
             .is_none_or(|row| value.sequence > row.kernel.sequence)
+    }
+
+    /// What is known to have been held before; nothing where the row is new.
+    pub fn baseline_of(&self, key: &RowKey) -> Baseline {
+        self.rows
+            .get(key)
+            .map(|row| row.baseline)
+            .unwrap_or_default()
     }
 
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {

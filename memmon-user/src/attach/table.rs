@@ -1,0 +1,94 @@
+//! A map of the ledger: its entries one by one, and all at once.
+
+use std::{io, os::fd::AsFd as _};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap, Map, MapData, MapError},
+};
+
+use super::{batch::Reader, wire::Wire};
+
+const NO_EXIST: u64 = 1;
+const EXIST: u64 = 2;
+
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Table<K, V>
+where
+    Wire<K>: Pod,
+    Wire<V>: Pod,
+{
+    map: HashMap<MapData, Wire<K>, Wire<V>>,
+    reader: Reader<K, V>,
+}
+
+impl<K, V> Table<K, V>
+where
+    K: Copy + Default,
+    V: Copy + Default,
+    Wire<K>: Pod,
+    Wire<V>: Pod,
+{
+    /// None where the object has no such map.
+    pub fn take(ebpf: &mut Ebpf, name: &str) -> Option<Result<Self, MapError>> {
+        let map = ebpf.take_map(name)?;
+        Some(Self::new(map))
+    }
+
+    fn new(map: Map) -> Result<Self, MapError> {
+        let fd = match &map {
+            Map::HashMap(data) => data.fd().as_fd().try_clone_to_owned()?,
+            _ => {
+                return Err(MapError::InvalidName {
+                    name: "a hash map is needed".to_owned(),
+                });
+            }
+        };
+        Ok(Self {
+            // Checks the sizes, for the reader too.
+            map: HashMap::try_from(map)?,
+            reader: Reader::new(fd),
+        })
+    }
+
+    pub fn get(&self, key: K) -> Option<V> {
+        self.map.get(&Wire(key), 0).ok().map(|Wire(value)| value)
+    }
+
+    /// False where the key is there already, or the map is full.
+    pub fn add(&mut self, key: K, value: V) -> bool {
+        self.map.insert(&Wire(key), &Wire(value), NO_EXIST).is_ok()
+    }
+
+    /// False where the key is not there.
+    pub fn change(&mut self, key: K, value: V) -> bool {
+        self.map.insert(&Wire(key), &Wire(value), EXIST).is_ok()
+    }
+
+    pub fn remove(&mut self, key: K) {
+        let _ = self.map.remove(&Wire(key));
+    }
+
+    /// Every entry, as it is now.
+    pub fn all(&self) -> Vec<(K, V)> {
+        let mut entries = Vec::new();
+        if self
+            .reader
+            .read(|key, value| entries.push((key, value)))
+            .is_ok()
+        {
+            return entries;
+        }
+        // A kernel without this command.
+        self.map
+            .iter()
+            .flatten()
+            .map(|(Wire(key), Wire(value))| (key, value))
+            .collect()
+    }
+
+    /// Reads it from another thread.
+    pub fn reader(&self) -> io::Result<Reader<K, V>> {
+        self.reader.try_clone()
+    }
+}
