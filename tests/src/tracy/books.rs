@@ -108,7 +108,6 @@ impl Books {
     /// The questions that it raises.
     pub fn enter(&mut self, item: &Item) -> Result<Vec<Query>> {
         let Item { kind, fields, text } = item;
-        ensure!(!self.ended, "item {kind} after the end");
         let mut questions = Vec::new();
         match *kind {
             kind::MEM_NAME => {
@@ -171,10 +170,7 @@ impl Books {
                     questions.push((Question::ThreadString, u64::from(thread)).into());
                 }
             }
-            kind::TERMINATE => {
-                self.ended = true;
-                questions.push((Question::Terminate, 0).into());
-            }
+            kind::TERMINATE => self.ended = true,
             kind::CRASH => bail!("the client crashed"),
             kind::KEEP_ALIVE | kind::THREAD_NAME | kind::CPU_TOPOLOGY => {}
             other => {

@@ -100,12 +100,15 @@ impl Profiler {
         Ok(())
     }
 
-    /// Listens to the end of what the client has to say.
+    /// Listens to the end of what the client has to say, and lets it go then.
     pub fn to_the_end(&mut self) -> Result<()> {
-        while !self.books.ended {
+        while !self.books.ended || self.books.unknown_names() > 0 {
             self.listen()?;
         }
-        Ok(())
+        self.ask(Query {
+            kind: Question::Terminate,
+            pointer: 0,
+        })
     }
 
     /// One block, with the questions it raises asked.

@@ -48,7 +48,12 @@ impl Feed {
         for fact in &batch.facts {
             match fact {
                 Fact::Event(event) => match event.kind {
-                    EventKind::Alloc => self.place(LiveEntry::of_event(event), &mut emits),
+                    EventKind::Alloc => {
+                        let entry = LiveEntry::of_event(event);
+                        // It may be told after the end of what it belongs to.
+                        reconciled |= !self.stands(&entry);
+                        self.place(entry, &mut emits);
+                    }
                     EventKind::Free => {
                         let id = LiveId {
                             proc: event.proc,
@@ -118,13 +123,18 @@ impl Feed {
         standing.place(entry.id(), entry.address, size, &pools, emits);
     }
 
+    fn stands(&self, entry: &LiveEntry) -> bool {
+        let tables = &self.replica.tables;
+        !tables.is_closed(&entry.row_key()) && !tables.has_exited(entry.proc)
+    }
+
     /// Frees what is not live, and places what is.
     fn reconcile(&mut self, emits: &mut Vec<Emit>) {
         let live: Vec<LiveEntry> = self
             .replica
             .live
             .iter()
-            .filter(|entry| !self.replica.tables.is_closed(&entry.row_key()))
+            .filter(|entry| self.stands(entry))
             .copied()
             .collect();
         let ids = live.iter().map(LiveEntry::id).collect();

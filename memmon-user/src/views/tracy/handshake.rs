@@ -58,11 +58,6 @@ fn parse(bytes: &[u8; 12]) -> Greeting {
     }
 }
 
-/// Without waiting for anything.
-pub fn refuse_at_once(stream: &TcpStream, refusal: Refusal) {
-    let _ = stream.try_write(&[refusal as u8]);
-}
-
 pub async fn refuse(mut stream: TcpStream, refusal: Refusal) -> io::Result<()> {
     stream.write_all(&[refusal as u8]).await?;
     stream.shutdown().await

@@ -27,6 +27,9 @@ pub struct Source {
 /// Profilers that are served at a time.
 const MOST: usize = 4;
 
+/// Connections, with those that have not yet said what they are.
+const MOST_UNHEARD: usize = 64;
+
 /// What is under way when memmon ends may take this long to arrive.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -107,18 +110,16 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            // Unheard, or strangers could hold as many connections as they like.
-            handshake::refuse_at_once(&stream, Refusal::NotAvailable);
+        if connections.len() >= MOST_UNHEARD {
             continue;
-        };
+        }
         let (source, notices, stopped) = (source.clone(), notices.clone(), stopped.clone());
+        let places = places.clone();
         connections.spawn(async move {
-            if let Some(notice) = welcome(stream, source, stopped).await {
+            if let Some(notice) = welcome(stream, &places, &source, stopped).await {
                 // Where nobody reads them, they are not kept.
                 let _ = notices.try_send(notice);
             }
-            drop(place);
         });
     }
     drop(socket);
@@ -128,15 +129,24 @@ async fn accept(
 /// One connection from its first byte to its end, and what the user should know of it.
 async fn welcome(
     mut stream: TcpStream,
-    source: Source,
+    places: &Semaphore,
+    source: &Source,
     stopped: watch::Receiver<bool>,
 ) -> Option<String> {
     match handshake::read(&mut stream).await {
         Greeting::Stranger => None,
-        Greeting::Version(handshake::PROTOCOL) => connection::serve(stream, &source, stopped)
-            .await
-            .err()
-            .map(|error| format!("a Tracy profiler was connected, but {error}")),
+        Greeting::Version(handshake::PROTOCOL) => {
+            let Ok(_place) = places.try_acquire() else {
+                let _ = handshake::refuse(stream, Refusal::NotAvailable).await;
+                return Some(format!(
+                    "a Tracy profiler was refused: {MOST} are connected already"
+                ));
+            };
+            let served = connection::serve(stream, source, stopped).await;
+            served
+                .err()
+                .map(|error| format!("a Tracy profiler was connected, but {error}"))
+        }
         Greeting::Version(version) => {
             let _ = handshake::refuse(stream, Refusal::ProtocolMismatch).await;
             Some(format!(

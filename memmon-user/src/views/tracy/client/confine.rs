@@ -16,7 +16,7 @@ use nix::{
 const NOBODY: u32 = 65_534;
 
 /// Tracy queues what a profiler does not take. One that takes nothing ends its own connection.
-const MEMORY: u64 = 4 << 30;
+const MEMORY: u64 = 2 << 30;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot give up what Tracy's client must not have: {step}: {error}")]
@@ -35,7 +35,16 @@ fn step<T, E: Into<io::Error>>(
     })
 }
 
+/// What was open where memmon was started is none of this process's business. Comes first, before
+/// it opens anything itself.
+pub fn forget_descriptors() -> Result<(), ConfineError> {
+    // SAFETY: nothing in this process has a descriptor but the three standard ones.
+    let result = Errno::result(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) });
+    step("descriptors of others", result.map(drop))
+}
+
 pub fn confine() -> Result<(), ConfineError> {
+    step("a name of its own", prctl::set_name(c"memmon-tracy"))?;
     let is_root = step("a network of its own", own_network())?;
     step("its loopback interface", raise_loopback())?;
     // A folder of the kernel's that nobody can write to, with nothing in it but this process's own

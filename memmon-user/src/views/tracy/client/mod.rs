@@ -56,6 +56,7 @@ pub fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), Error> {
+    confine::forget_descriptors()?;
     let profiler = io::stdout()
         .as_fd()
         .try_clone_to_owned()
