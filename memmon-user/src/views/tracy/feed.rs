@@ -125,7 +125,9 @@ impl Feed {
 
     fn stands(&self, entry: &LiveEntry) -> bool {
         let tables = &self.replica.tables;
-        !tables.is_closed(&entry.row_key()) && !tables.has_exited(entry.proc)
+        tables.knows_process(entry.proc)
+            && !tables.has_exited(entry.proc)
+            && !tables.is_closed(&entry.row_key())
     }
 
     /// Frees what is not live, and places what is.
@@ -205,6 +207,7 @@ fn moves_much(fact: &Fact) -> bool {
     matches!(
         fact,
         Fact::Start { .. }
+            | Fact::Process { .. }
             | Fact::Live(_)
             | Fact::Placement { .. }
             | Fact::OwnerOpened { .. }
