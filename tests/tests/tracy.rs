@@ -90,8 +90,19 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn daemon(address: SocketAddr) -> Result<Daemon> {
-    Daemon::start(&["--refresh", "100", "--tracy-listen", &address.to_string()])
+/// Observes these processes only: others of the machine may be on mock devices of the same names.
+fn daemon(address: SocketAddr, works: &[&Work]) -> Result<Daemon> {
+    let address = address.to_string();
+    let pids: Vec<String> = works
+        .iter()
+        .map(|work| work.driver.pid().to_string())
+        .collect();
+    let pids = pids.join(",");
+    let mut args = vec!["--refresh", "100", "--tracy-listen", &address];
+    if !works.is_empty() {
+        args.extend(["--pid", &pids]);
+    }
+    Daemon::start(&args)
 }
 
 #[test]
@@ -100,7 +111,7 @@ fn who_comes_late_sees_what_stands_and_then_what_happens() -> Result<()> {
     // Before memmon: recovered.
     let mut work = Work::start()?;
     work.some()?;
-    let daemon = daemon(address)?;
+    let daemon = daemon(address, &[&work])?;
     // Before the profiler.
     work.alloc("g", "DRAM", "8192 2048")?;
     work.driver.ask("oom L1")?;
@@ -174,10 +185,10 @@ fn who_comes_late_sees_what_stands_and_then_what_happens() -> Result<()> {
 #[test]
 fn a_process_that_is_killed_holds_nothing() -> Result<()> {
     let address = free_address()?;
-    let _daemon = daemon(address)?;
-    let mut profiler = Profiler::connect(address)?;
     // Two programs, the same mock chips, the same addresses: none hides the other.
     let (mut one, mut two) = (Work::start()?, Work::start()?);
+    let _daemon = daemon(address, &[&one, &two])?;
+    let mut profiler = Profiler::connect(address)?;
     let first = one.alloc("a", "DRAM", "2097152 2048")?;
     let second = two.alloc("a", "DRAM", "4194304 2048")?;
     assert_eq!(first, second, "the case that is meant");
@@ -272,7 +283,7 @@ fn nothing_runs_while_nobody_looks() -> Result<()> {
     drop(quiet);
 
     let address = free_address()?;
-    let daemon = daemon(address)?;
+    let daemon = daemon(address, &[])?;
     // On this machine only, and one socket: nothing that could broadcast.
     let port = format!("0100007F:{:04X}", address.port());
     assert_eq!(sockets(daemon.pid())?, [format!("tcp {port}")]);
@@ -301,7 +312,8 @@ fn nothing_runs_while_nobody_looks() -> Result<()> {
 #[test]
 fn the_process_that_speaks_has_nothing_to_give_away() -> Result<()> {
     let address = free_address()?;
-    let daemon = daemon(address)?;
+    let mut work = Work::start()?;
+    let daemon = daemon(address, &[&work])?;
     let profiler = Profiler::connect(address)?;
     let [client] = children(daemon.pid())?[..] else {
         anyhow::bail!("one process for one profiler");
@@ -347,7 +359,6 @@ fn the_process_that_speaks_has_nothing_to_give_away() -> Result<()> {
         pointer: 1,
     })?;
     while hostile.listen().is_ok() {}
-    let mut work = Work::start()?;
     work.some()?;
     let mut profiler = Profiler::connect(address)?;
     profiler.wait_for("the daemon's truth", |books| work.is_shown(books))
@@ -356,7 +367,7 @@ fn the_process_that_speaks_has_nothing_to_give_away() -> Result<()> {
 #[test]
 fn who_cannot_be_served_is_told_so() -> Result<()> {
     let address = free_address()?;
-    let daemon = daemon(address)?;
+    let daemon = daemon(address, &[])?;
     // A profiler of another release.
     let (status, mut socket) = tracy::greet(address, 76)?;
     assert_eq!(status, tracy::PROTOCOL_MISMATCH);
