@@ -179,6 +179,10 @@ fn all_at_once() {
         tracy.take(feed.refresh());
         assert_eq!(tracy.blocks(), [], "{end:?}");
         assert_eq!(tracy.plots(), [], "{end:?}");
+        // Much later, too.
+        let later = entry(1, 1, 3, 0x3000, 100);
+        tracy.take(feed.apply(&batch(vec![event(EventKind::Alloc, &later)])));
+        assert_eq!(tracy.blocks(), [], "{end:?}");
     }
 }
 
@@ -197,6 +201,10 @@ fn one_address_of_two_processes() {
     assert_eq!(tracy.pointers("rt:0 DRAM"), [0x1000, 0x1000 + (1 << 48)]);
     tracy.take(feed.apply(&batch(vec![event(EventKind::Free, &held)])));
     assert_eq!(tracy.pointers("rt:0 DRAM"), [0x1000 + (1 << 48)]);
+    // What is free is free.
+    let again = entry(1, 1, 2, held.address, 100);
+    tracy.take(feed.apply(&batch(vec![event(EventKind::Alloc, &again)])));
+    assert_eq!(tracy.pointers("rt:0 DRAM"), [0x1000, 0x1000 + (1 << 48)]);
 }
 
 #[test]
