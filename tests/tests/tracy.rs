@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Read as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    process::Stdio,
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -252,13 +252,7 @@ fn a_command_from_its_first_instruction_on() -> Result<()> {
     .stdout(Stdio::null())
     .stderr(Stdio::piped())
     .spawn()?;
-    let mut profiler = loop {
-        match Profiler::connect(address) {
-            Ok(profiler) => break profiler,
-            Err(error) => ensure!(child.try_wait()?.is_none(), "{error:#}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
+    let mut profiler = first(address, &mut child)?;
     // All of it, with the last allocation before the end.
     profiler.to_the_end()?;
     let books = &profiler.books;
@@ -272,6 +266,28 @@ fn a_command_from_its_first_instruction_on() -> Result<()> {
     assert_eq!(pool("tt-metal:0 L1")?.allocations, 1);
     assert_eq!(pool("tt-metal:0 L1")?.frees, 1);
     ensure!(child.wait()?.success());
+    Ok(())
+}
+
+/// The view feeds a profiler, too: on Tracy's own port, unless told otherwise.
+#[test]
+fn watching() -> Result<()> {
+    let mut work = Work::start()?;
+    work.some()?;
+    let pid = work.driver.pid().to_string();
+    let mut child = memmon::command(["--tracy", "-r", "100", "--format", "json", "-p", &pid])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut profiler = first(SocketAddr::from((Ipv4Addr::LOCALHOST, 8086)), &mut child)?;
+    profiler.wait_for("what stands", |books| work.is_shown(books))?;
+    // SAFETY: a signal to a child that has not been waited for.
+    unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+    profiler.to_the_end()?;
+    ensure!(child.wait()?.success());
+    for args in [["-q", "--tracy"], ["--socket=/nonexistent", "--tracy"]] {
+        assert_eq!(memmon::run(&args)?.status.code(), Some(2), "{args:?}");
+    }
     Ok(())
 }
 
@@ -419,6 +435,17 @@ fn the_protocol_is_named() -> Result<()> {
         "{said}"
     );
     Ok(())
+}
+
+/// As soon as it listens.
+fn first(address: SocketAddr, memmon: &mut Child) -> Result<Profiler> {
+    loop {
+        match Profiler::connect(address) {
+            Ok(profiler) => return Ok(profiler),
+            Err(error) => ensure!(memmon.try_wait()?.is_none(), "{error:#}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Internet sockets of a process.

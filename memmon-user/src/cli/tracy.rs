@@ -2,7 +2,10 @@
 
 use tokio::sync::mpsc;
 
-use super::{args::TracyArgs, exit::Failure};
+use super::{
+    args::TracyArgs,
+    exit::{self, Failure},
+};
 use crate::{
     observe::Observation,
     views::tracy::{Listener, Source, Tracy},
@@ -30,6 +33,17 @@ pub async fn bind(args: &TracyArgs) -> Result<Option<Listener>, Failure> {
             .await
             .map(Some)
             .map_err(|error| Failure::of(&error)),
+    }
+}
+
+/// Where it makes no sense.
+pub fn none(args: &TracyArgs, why: &str) -> Result<(), Failure> {
+    match args.listen() {
+        None => Ok(()),
+        Some(_) => Err(Failure::with(
+            exit::USAGE,
+            format!("no --tracy here: {why}"),
+        )),
     }
 }
 

@@ -7,11 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{
-    args::Watch,
-    exit::{self, Failure},
-    query, rights, tracy,
-};
+use super::{args::Watch, exit::Failure, query, rights, tracy};
 use crate::{
     observe::Observation,
     tables::snapshot::Snapshot,
@@ -27,11 +23,11 @@ type Snapshots = watch::Receiver<Arc<Snapshot>>;
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     query::check_pids(args)?;
-    if args.tracy.listen().is_some() && args.socket.is_some() {
-        return Err(Failure::with(
-            exit::USAGE,
-            "--tracy shows what memmon itself observes, --socket what a daemon does: start that one with `serve --tracy`",
-        ));
+    if args.socket.is_some() {
+        tracy::none(
+            &args.tracy,
+            "--socket asks a daemon: that is the one to start with `serve --tracy`",
+        )?;
     }
     if args.tracy.listen().is_none()
         && let Some(client) = query::daemon(args).await?
