@@ -2,11 +2,13 @@
 //!
 //! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`]; [`observe`]
 //! drives it. What differs between runtimes is in [`runtimes`]; [`elf`] reads library files, and
-//! [`target`] processes. [`server`] shares one observation; [`cli`] is the command line.
+//! [`target`] processes. [`server`] shares one observation; [`doctor`] says what the machine
+//! allows; [`cli`] is the command line.
 
 pub mod attach;
 pub mod cli;
 pub mod discover;
+pub mod doctor;
 pub mod drain;
 pub mod elf;
 pub mod observe;

@@ -5,4 +5,6 @@ mod elf_damage;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;
+pub mod nobody;
+pub mod prometheus;
 pub mod tracy;

@@ -17,10 +17,8 @@ use memmon_tests::{
     check::{acquainted, holds, running, shown},
     fixture::{Fault, Fixture, Layout},
     memmon::{Daemon, binary, run},
+    nobody::{NOBODY, Public},
 };
-use tempfile::TempDir;
-
-const NOBODY: u32 = 65534;
 
 /// It ended with this code and one message, which has these words in it; nothing on standard
 /// output.
@@ -48,38 +46,6 @@ fn fails(output: &Output, code: i32, words: &[&str]) -> Result<()> {
         ensure!(text.matches("memmon-ebpf: ").count() == 1, "{text}");
     }
     Ok(())
-}
-
-/// A copy of the program that anybody can run.
-struct Public(TempDir);
-
-impl Public {
-    fn new() -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-        let copy = directory.path().join("memmon-ebpf");
-        let done = Command::new("cp").arg(binary()).arg(&copy).status()?;
-        ensure!(done.success());
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-        Ok(Self(directory))
-    }
-
-    fn as_nobody(&self, args: &[&str]) -> Result<Output> {
-        let output = Command::new("setpriv")
-            .args([
-                "--reuid=65534",
-                "--regid=65534",
-                "--clear-groups",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ])
-            .arg(self.0.path().join("memmon-ebpf"))
-            .args(args)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .output()?;
-        Ok(output)
-    }
 }
 
 /// A pid that nobody has.
@@ -296,8 +262,8 @@ fn a_client_without_rights() -> Result<()> {
     let public = Public::new()?;
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
     // Reachable for the other user.
-    let program = public.0.path().join("fixture");
-    let library = public.0.path().join("libtt_metal.so");
+    let program = public.directory().join("fixture");
+    let library = public.directory().join("libtt_metal.so");
     for (from, to) in [(fixture.driver(), &program), (fixture.library(), &library)] {
         let done = Command::new("cp").arg(from).arg(to).status()?;
         ensure!(done.success());

@@ -8,6 +8,7 @@ mod fixture;
 mod lab;
 mod packages;
 mod paths;
+mod prometheus;
 mod run;
 mod shell;
 mod test;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths,
+    bpf, build, lab, packages, paths, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -83,6 +83,13 @@ pub fn main(args: &Args) -> Result<()> {
     if args.full {
         libraries = lab::all_libraries(&cache)?;
     }
+    // They format the manual pages, and read a library's build id.
+    for (tool, package) in [("groff", "groff-base"), ("readelf", "binutils")] {
+        if packages::have_apt() && which(tool).is_none() {
+            packages::install(&[package])?;
+        }
+    }
+    let prometheus = prometheus::folder(&cache);
     let binary = build::release(&repository)?;
 
     step(format!("tests, with ttnn {}", versions.join(" ")));
@@ -98,11 +105,18 @@ pub fn main(args: &Args) -> Result<()> {
     .env("MEMMON_VERSIONS", versions.join(" "))
     .env("MEMMON_LIBTT_DIR", &libraries)
     .env("MEMMON_BIN", &binary);
+    match prometheus {
+        Ok(folder) => {
+            test.env("MEMMON_PROMETHEUS", folder);
+        }
+        // The tests that need it fail, too.
+        Err(error) => check("Prometheus", Err(error)),
+    }
     if !root {
         // Cargo builds as the user; the tests alone run as root.
         test.env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
-            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_BIN,HOME,PATH",
+            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_PROMETHEUS,MEMMON_BIN,HOME,PATH",
         );
     }
     check("tests", run(&mut test));

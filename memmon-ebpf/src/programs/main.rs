@@ -15,6 +15,7 @@ mod interpreter;
 mod ledger;
 mod lifecycle;
 mod maps;
+mod oddities;
 mod process;
 
 use aya_ebpf::{

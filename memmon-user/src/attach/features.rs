@@ -1,6 +1,6 @@
 //! What this kernel can do.
 
-use std::fs;
+use std::{fs, io};
 
 use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 
@@ -9,12 +9,43 @@ pub const OLDEST: (u32, u32) = (5, 15);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
-    /// The release string.
-    pub release: String,
-    pub version: (u32, u32),
+    pub release: Release,
     /// One link for all points of a library (6.6): without it detaching takes 0.1 s a point.
     pub uprobe_multi: bool,
     pub tracepoints: Tracepoints,
+}
+
+/// Which kernel this is, or is taken to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub text: String,
+    pub version: (u32, u32),
+}
+
+impl Release {
+    /// `assumed` stands in for the kernel's own, to see what an older kernel would do.
+    pub fn of(assumed: Option<&str>) -> Self {
+        let text = assumed.map_or_else(
+            || {
+                fs::read_to_string("/proc/sys/kernel/osrelease")
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned()
+            },
+            str::to_owned,
+        );
+        let version = parse_release(&text);
+        Self { text, version }
+    }
+
+    pub fn is_new_enough(&self) -> bool {
+        self.version >= OLDEST
+    }
+
+    /// Links of many probes.
+    pub fn has_multi_links(&self) -> bool {
+        self.version >= (6, 6)
+    }
 }
 
 /// Where tracepoints name what they are about; offsets differ between kernels.
@@ -37,30 +68,29 @@ pub enum FeatureError {
     #[error(
         "cannot read the tracepoint `sched/{name}` ({cause}): mount tracefs, e.g. `mount -t tracefs tracefs /sys/kernel/tracing`"
     )]
-    NoTracepoint { name: &'static str, cause: String },
+    Tracefs {
+        name: &'static str,
+        cause: io::Error,
+    },
+    #[error("the tracepoint `sched/{name}` of this kernel has no field `{field}`")]
+    NoField {
+        name: &'static str,
+        field: &'static str,
+    },
 }
 
 impl Features {
-    /// `assumed` stands in for the kernel's release, to see what an older kernel would do.
     pub fn detect(assumed: Option<&str>) -> Result<Self, FeatureError> {
-        let release = assumed.map_or_else(
-            || {
-                fs::read_to_string("/proc/sys/kernel/osrelease")
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned()
-            },
-            str::to_owned,
-        );
-        let version = parse_release(&release);
-        if version < OLDEST {
-            return Err(FeatureError::TooOld { release });
+        let release = Release::of(assumed);
+        if !release.is_new_enough() {
+            return Err(FeatureError::TooOld {
+                release: release.text,
+            });
         }
-        let uprobe_multi = version >= (6, 6)
+        let uprobe_multi = release.has_multi_links()
             && is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation).unwrap_or(false);
         Ok(Self {
             release,
-            version,
             uprobe_multi,
             tracepoints: Tracepoints::read()?,
         })
@@ -75,30 +105,25 @@ fn parse_release(release: &str) -> (u32, u32) {
 }
 
 impl Tracepoints {
-    fn read() -> Result<Self, FeatureError> {
+    pub fn read() -> Result<Self, FeatureError> {
         let exit = format("sched_process_exit")?;
         let fork = format("sched_process_fork")?;
         Ok(Self {
             exit_group_dead: field_offset(&exit, "group_dead"),
-            fork_child: field_offset(&fork, "child_pid").ok_or_else(|| {
-                FeatureError::NoTracepoint {
-                    name: "sched_process_fork",
-                    cause: "it has no field child_pid".to_owned(),
-                }
+            fork_child: field_offset(&fork, "child_pid").ok_or(FeatureError::NoField {
+                name: "sched_process_fork",
+                field: "child_pid",
             })?,
         })
     }
 }
 
 fn format(name: &'static str) -> Result<String, FeatureError> {
-    let mut cause = String::new();
-    for root in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
-        match fs::read_to_string(format!("{root}/events/sched/{name}/format")) {
-            Ok(text) => return Ok(text),
-            Err(error) => cause = error.to_string(),
-        }
-    }
-    Err(FeatureError::NoTracepoint { name, cause })
+    let read = |root| fs::read_to_string(format!("{root}/events/sched/{name}/format"));
+    // The old place is there only where debugfs is mounted: what is said is about the first.
+    read("/sys/kernel/tracing")
+        .or_else(|cause| read("/sys/kernel/debug/tracing").map_err(|_| cause))
+        .map_err(|cause| FeatureError::Tracefs { name, cause })
 }
 
 fn field_offset(format: &str, field: &str) -> Option<u32> {

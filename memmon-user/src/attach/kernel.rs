@@ -3,12 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     io,
-    os::fd::{AsRawFd as _, RawFd},
 };
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray},
     programs::{
         ProgramError, TracePoint, UProbe,
         trace_point::TracePointLink,
@@ -20,7 +19,7 @@ use memmon_ebpf::{
     spec::{MAX_SPECS, ProbeSpec},
 };
 
-use super::{features::Features, table::Table, wire::Wire};
+use super::{features::Features, messages, rings::Rings, table::Table, wire::Wire};
 
 /// Sizes and scope, fixed when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -51,9 +50,9 @@ impl Default for Settings {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    #[error("cannot load the BPF programs: {0}")]
+    #[error("cannot load the BPF programs")]
     Load(#[source] Box<aya::EbpfError>),
-    #[error("the kernel refuses the BPF program `{name}`: {source}")]
+    #[error("the kernel refuses the BPF program `{name}`")]
     Program {
         name: &'static str,
         #[source]
@@ -61,7 +60,7 @@ pub enum KernelError {
     },
     #[error("the BPF object lacks `{0}`: it was not built from this source")]
     Missing(&'static str),
-    #[error("BPF map {name}: {source}")]
+    #[error("BPF map {name}")]
     Map {
         name: &'static str,
         #[source]
@@ -137,23 +136,6 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
 }
 
-/// The ring buffers, apart from the rest: they are read by the drain alone.
-#[expect(missing_debug_implementations, reason = "aya's maps have none")]
-pub struct Rings {
-    pub history: RingBuf<MapData>,
-    pub control: RingBuf<MapData>,
-}
-
-impl Rings {
-    pub fn control_fd(&self) -> RawFd {
-        self.control.as_raw_fd()
-    }
-
-    pub fn history_fd(&self) -> RawFd {
-        self.history.as_raw_fd()
-    }
-}
-
 static OBJECT: &[u8] = include_bytes_aligned!("../../../memmon-ebpf/object/memmon.bpf.o");
 
 const LIFECYCLE: [(&str, &str); 3] = [
@@ -178,6 +160,7 @@ impl Kernel {
             .override_global("FORK_CHILD_AT", &features.tracepoints.fork_child, true)
             .override_global("SPACES", &settings.spaces, true)
             .override_global("WAKE_AT", &wake_at, true)
+            .override_global(messages::LEVEL, &messages::wanted(), true)
             .map_max_entries("HISTORY", settings.history_bytes)
             .map_max_entries("LIVE", settings.live_entries)
             .load(OBJECT)
@@ -205,10 +188,7 @@ impl Kernel {
                 source: Box::new(source),
             })?;
         }
-        let rings = Rings {
-            history: take(&mut ebpf, "HISTORY")?,
-            control: take(&mut ebpf, "CONTROL")?,
-        };
+        let rings = Rings::take(&mut ebpf)?;
         let kernel = Self {
             specs: take(&mut ebpf, "SPECS")?,
             scope: take(&mut ebpf, "SCOPE")?,
@@ -342,6 +322,16 @@ impl Kernel {
         Ok(self.next_spec - 1)
     }
 
+    /// Instructions that the verifier went through for the program that every probe runs, where the
+    /// kernel says so (5.16).
+    pub fn verified_instructions(&self) -> Option<u32> {
+        self.ebpf
+            .program(self.entry)?
+            .info()
+            .ok()?
+            .verified_instruction_count()
+    }
+
     pub fn add_to_scope(&mut self, pid: u32) -> Result<()> {
         self.scope
             .insert(&pid, &1, 0)
@@ -369,7 +359,7 @@ impl Drop for Kernel {
     }
 }
 
-fn map_error(name: &'static str, source: aya::maps::MapError) -> KernelError {
+pub(super) fn map_error(name: &'static str, source: aya::maps::MapError) -> KernelError {
     KernelError::Map {
         name,
         source: Box::new(source),
@@ -389,7 +379,7 @@ where
         })
 }
 
-fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
+pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T>
 where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

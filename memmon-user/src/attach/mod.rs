@@ -1,8 +1,11 @@
 //! From a library and its probe specs to links in the kernel.
 
 pub mod batch;
+pub mod capabilities;
 pub mod features;
 pub mod kernel;
+pub mod messages;
 pub mod plan;
+pub mod rings;
 pub mod table;
 pub mod wire;

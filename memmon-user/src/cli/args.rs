@@ -3,16 +3,22 @@
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use clap::{
-    Parser, Subcommand,
+    Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
+
+use log::LevelFilter;
 
 use super::exit::Failure;
 use crate::{
     observe::{Options, Runtimes},
+    server::http,
     tables::Filter,
     views::{snapshot::Format, tracy},
 };
+
+/// What `--log` takes; each level has those before it.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
@@ -46,6 +52,10 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
 pub struct Args {
     #[command(flatten)]
     pub watch: Watch,
+    /// How much memmon says about itself, on standard error
+    #[arg(long, global = true, value_name = "LEVEL", env = "MEMMON_LOG", hide_env = true, default_value = "warn",
+        value_parser = PossibleValuesParser::new(LEVELS).map(|name| level(&name)))]
+    pub log: LevelFilter,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -160,8 +170,22 @@ pub enum Command {
     Run(Run),
     /// The daemon: observe, and answer clients
     Serve(Serve),
+    /// What this machine allows, what was found, and what to do about the rest
+    Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
     Profiles(Profiles),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, on standard output
+    Man {
+        /// Write a page for each command into this folder instead
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Speak to one Tracy profiler (memmon starts this by itself)
     #[command(hide = true)]
     TracyClient,
@@ -201,6 +225,46 @@ pub struct Serve {
     /// Where to listen
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    #[command(flatten)]
+    pub metrics: Metrics,
+}
+
+/// What scrapers are given.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Metrics {
+    /// Answer scrapers there, at /metrics; a port alone is 127.0.0.1's
+    #[arg(long = "metrics", value_name = "ADDR:PORT")]
+    pub address: Option<http::Address>,
+    /// Processes that have metrics of their own, those that hold most; the rest is summed as "other"
+    #[arg(
+        long = "metrics-processes",
+        value_name = "COUNT",
+        default_value_t = 200,
+        requires = "address"
+    )]
+    pub processes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    /// How the report is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: ReportFormat,
+    /// Where a daemon would listen
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Behave as on this kernel release
+    #[arg(long, value_name = "RELEASE", hide = true)]
+    pub assume_kernel: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ReportFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,6 +331,10 @@ impl RuntimeArgs {
 
 fn format(name: &str) -> Format {
     name.parse().unwrap_or_default()
+}
+
+fn level(name: &str) -> LevelFilter {
+    name.parse().unwrap_or(LevelFilter::Warn)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,5 +1,7 @@
 //! Exit codes, and errors that carry one.
 
+use std::fmt;
+
 use crate::observe::StartError;
 
 pub const DONE: u8 = 0;
@@ -16,7 +18,7 @@ pub const NOTHING: u8 = 4;
 #[derive(Debug)]
 pub struct Failure {
     pub code: u8,
-    pub message: String,
+    error: anyhow::Error,
 }
 
 impl Failure {
@@ -27,23 +29,34 @@ impl Failure {
     pub fn with(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            error: anyhow::Error::msg(message.into()),
         }
-    }
-
-    /// Any error that is the program's own fault or the machine's.
-    pub fn of(error: &dyn std::error::Error) -> Self {
-        Self::new(error.to_string())
     }
 }
 
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        if error.is_permission() {
-            let message =
-                format!("{error}; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
+/// Any error is the machine's fault or the program's own, unless it is about rights.
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let refused = error
+            .downcast_ref::<StartError>()
+            .is_some_and(StartError::is_permission);
+        if refused {
+            let message = format!(
+                "{error:#}; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+            );
             return Self::with(NOT_PERMITTED, message);
         }
-        Self::of(&error)
+        Self {
+            code: FAILED,
+            error,
+        }
+    }
+}
+
+/// The error and what caused it, in one line where they are one line each.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
     }
 }

@@ -1,7 +1,10 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
 mod args;
+mod derived;
+mod doctor;
 mod exit;
+mod logging;
 mod profiles;
 mod query;
 mod rights;
@@ -12,6 +15,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser as _;
 
 use self::{
@@ -36,10 +40,11 @@ pub fn main() -> ExitCode {
         // While this process has one thread: it gives up its rights.
         return crate::views::tracy::client::main();
     }
+    logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
-            let mut text = failure.message;
+            let mut text = failure.to_string();
             if !text.ends_with('\n') {
                 text.push('\n');
             }
@@ -54,14 +59,17 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+        .context("cannot start")?;
     let result = runtime.block_on(async {
         match args.command {
             None if args.watch.query => query::main(&args.watch).await,
             None => watch::main(&args.watch).await,
             Some(Command::Run(run)) => run::main(&run).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
+            Some(Command::Completions { shell }) => derived::completions(shell),
+            Some(Command::Man { output }) => derived::manual(output.as_deref()),
             Some(Command::TracyClient) => Err(Failure::new("`tracy-client` runs alone")),
         }
     });

@@ -28,6 +28,6 @@ pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
             report::check(&profile, *explain)
         }
     };
-    let _ = output::write_whole(None, &text).map_err(|error| Failure::of(&error))?;
+    let _ = output::write_whole(None, &text)?;
     Ok(ExitCode::SUCCESS)
 }

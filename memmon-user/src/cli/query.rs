@@ -30,10 +30,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     check_devices(args, &snapshot)?;
     check_found(args, &runtimes, &snapshot)?;
     let options = snapshot::Options::default();
-    let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)
-        .map_err(|error| Failure::of(&error))?;
-    let _ = output::write_whole(args.output.file.as_deref(), &text)
-        .map_err(|error| Failure::of(&error))?;
+    let text = snapshot::render(&snapshot, args.output.format.unwrap_or_default(), &options)?;
+    let _ = output::write_whole(args.output.file.as_deref(), &text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,10 +53,7 @@ pub fn check_pids(args: &Watch) -> Result<(), Failure> {
 /// A client, where a daemon answers. An explicit `--socket` never falls back.
 pub async fn daemon(args: &Watch) -> Result<Option<Client>, Failure> {
     match &args.socket {
-        Some(path) => Client::connect(path, args.wait())
-            .await
-            .map(Some)
-            .map_err(|error| Failure::of(&error)),
+        Some(path) => Ok(Some(Client::connect(path, args.wait()).await?)),
         None => Ok(
             Client::connect(Path::new(DEFAULT_SOCKET), std::time::Duration::ZERO)
                 .await
@@ -75,7 +70,7 @@ async fn ask_daemon(args: &Watch) -> Result<Option<Snapshot>, Failure> {
         Ok(snapshot) => Ok(Some(snapshot)),
         // It went while we asked.
         Err(ClientError::Ended) if args.socket.is_none() => Ok(None),
-        Err(error) => Err(Failure::of(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

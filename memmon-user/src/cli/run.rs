@@ -5,13 +5,14 @@ use std::{
     process::{Command, ExitCode, ExitStatus},
 };
 
+use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{args::Run, exit::Failure, rights, tracy};
+use super::{args::Run, exit::Failure, logging, rights, tracy};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},
@@ -34,22 +35,25 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
     };
     let listener = tracy::bind(&run.tracy).await?;
     let observation = Observation::start(options, runtimes, run.observing.refresh())?;
-    let feeding = tracy::Feeding::start(
+    let tracy = tracy::start(
         listener,
-        || tracy::source(&observation, Filter::default(), run.observing.refresh()),
-        tracy::Say::AtTheEnd,
+        &observation,
+        Filter::default(),
+        run.observing.refresh(),
     );
+    // The terminal is the command's.
+    let held = logging::hold();
     let status = command(run).await;
+    drop(held);
     let last = observation.snapshot(Filter::default()).await;
-    feeding.stop().await;
+    tracy::stop(tracy).await;
     observation.stop();
     let status = status?;
     if let Some(last) = last {
         eprint!("{}", summary(&last));
         if let Some(path) = &run.output.file {
             let format = run.output.format.unwrap_or(snapshot::Format::Json);
-            let text = snapshot::render(&last, format, &snapshot::Options::default())
-                .map_err(|error| Failure::of(&error))?;
+            let text = snapshot::render(&last, format, &snapshot::Options::default())?;
             // The command's exit code stands, whatever becomes of the file.
             if let Err(error) = output::write_whole(Some(path), &text) {
                 eprintln!("memmon-ebpf: {error}");
@@ -89,8 +93,7 @@ async fn command(run: &Run) -> Result<ExitStatus, Failure> {
         if is_ignored(number) {
             continue;
         }
-        let listener = signal(kind)
-            .map_err(|error| Failure::new(format!("cannot receive signals: {error}")))?;
+        let listener = signal(kind).context("cannot receive signals")?;
         passed.push((listener, number));
     }
     let mut child = command.spawn().map_err(|error| {
@@ -115,10 +118,8 @@ async fn command(run: &Run) -> Result<ExitStatus, Failure> {
             }
         });
     }
-    tokio::task::spawn_blocking(move || child.wait())
-        .await
-        .map_err(|error| Failure::new(error.to_string()))?
-        .map_err(|error| Failure::new(format!("cannot wait for the command: {error}")))
+    let waited = tokio::task::spawn_blocking(move || child.wait()).await?;
+    Ok(waited.context("cannot wait for the command")?)
 }
 
 fn is_ignored(signal: Signal) -> bool {

@@ -2,12 +2,13 @@
 
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
 
+use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-use super::{args::Watch, exit::Failure, query, rights, tracy};
+use super::{args::Watch, exit::Failure, logging, query, rights, tracy};
 use crate::{
     observe::Observation,
     tables::snapshot::Snapshot,
@@ -34,8 +35,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     {
         let snapshots = client
             .watch(args.filter(), args.observing.refresh())
-            .await
-            .map_err(|error| Failure::of(&error))?;
+            .await?;
         return show(snapshots, args).await;
     }
     rights::to_observe()?;
@@ -46,13 +46,14 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
-    let feeding = tracy::Feeding::start(
+    let tracy = tracy::start(
         listener,
-        || tracy::source(&observation, args.filter(), args.observing.refresh()),
-        tracy::Say::AtTheEnd,
+        &observation,
+        args.filter(),
+        args.observing.refresh(),
     );
     let result = show(observation.snapshots(), args).await;
-    feeding.stop().await;
+    tracy::stop(tracy).await;
     observation.stop();
     result
 }
@@ -90,16 +91,17 @@ async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
         return stream(snapshots, args).await;
     }
     let options = tui::Options::from_environment(args.observing.refresh(), String::new());
+    // After the screen is given back.
+    let _held = logging::hold();
     match tui::run(snapshots, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::of(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
 async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::of(error);
-    let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream).map_err(|e| failed(&e))?;
+    let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream)?;
     let mut stream = Stream::new(
         args.output.format.unwrap_or_default(),
         Options::default(),
@@ -108,8 +110,8 @@ async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Fail
     let mut ends = Ends::new()?;
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
-        let text = stream.render(&snapshot).map_err(|e| failed(&e))?;
-        if let Written::ReaderGone = sink.write(&text).map_err(|e| failed(&e))? {
+        let text = stream.render(&snapshot)?;
+        if let Written::ReaderGone = sink.write(&text)? {
             break;
         }
         tokio::select! {
@@ -119,7 +121,7 @@ async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Fail
             () = ends.wait() => break,
         }
     }
-    sink.finish().map_err(|e| failed(&e))?;
+    sink.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -130,9 +132,7 @@ pub struct Ends {
 
 impl Ends {
     pub fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(format!("cannot receive signals: {error}")))
-        };
+        let listen = |kind| signal(kind).context("cannot receive signals");
         Ok(Self {
             signals: [
                 listen(SignalKind::interrupt())?,

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
 
+use log::info;
+
 use super::{
     clock,
     runtimes::{Known, Runtimes},
@@ -19,6 +21,7 @@ use crate::{
         maps::{self, fd_path},
         memory::{Memory as _, ProcessMemory},
     },
+    views::text::visible,
 };
 
 /// A library in use by one runtime.
@@ -121,6 +124,7 @@ impl Libraries {
             Ok(file) => self.look_into(runtimes, kernel, pid, mapped, &file, &mut entry),
             Err(error) => entry.fail(&names, format!("its file cannot be opened: {error}")),
         }
+        entry.log(runtimes);
         self.entries.push(entry);
         self.entries.len() - 1
     }
@@ -170,7 +174,8 @@ impl Libraries {
                     outcome.attached_ns = clock::boot_ns();
                 }
                 Err(error) => {
-                    outcome.problem = Some(format!("its probes cannot be placed: {error}"))
+                    let error = anyhow::Error::new(error).context("its probes cannot be placed");
+                    outcome.problem = Some(format!("{error:#}"));
                 }
             }
         }
@@ -237,6 +242,17 @@ impl Libraries {
 }
 
 impl Entry {
+    /// What became of it, for who asks to be told (`--log info`).
+    fn log(&self, runtimes: &Runtimes) {
+        for outcome in &self.runtimes {
+            let (path, runtime) = (visible(&self.path), runtimes.name(outcome.known.space));
+            match &outcome.problem {
+                Some(problem) => info!("{path} ({runtime}): {}", visible(problem)),
+                None => info!("{path} ({runtime}): {} probes", outcome.points.len()),
+            }
+        }
+    }
+
     fn fail(&mut self, runtimes: &[Known], problem: String) {
         self.runtimes.extend(
             runtimes

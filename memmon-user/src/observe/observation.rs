@@ -20,9 +20,9 @@ pub enum StartError {
     Feature(#[from] FeatureError),
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    #[error("cannot watch for new libraries (perf_event_open: {0})")]
+    #[error("cannot watch for new libraries (perf_event_open)")]
     Watch(#[source] io::Error),
-    #[error("cannot start the observer: {0}")]
+    #[error("cannot start the observer")]
     Thread(#[source] io::Error),
 }
 

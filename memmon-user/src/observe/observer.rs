@@ -26,7 +26,8 @@ use super::{
 use crate::{
     attach::{
         features::Features,
-        kernel::{Kernel, Rings, Settings},
+        kernel::{Kernel, Settings},
+        rings::Rings,
     },
     discover::watch::MappingWatch,
     tables::{
@@ -140,6 +141,7 @@ impl Observer {
     ) -> io::Result<()> {
         let control = readable(self.rings.control_fd())?;
         let history = readable(self.rings.history_fd())?;
+        let messages = readable(self.rings.messages_fd())?;
         let mappings = readable(self.watch.as_raw_fd())?;
         let mut refresh = tokio::time::interval(refresh);
         let Inboxes {
@@ -165,6 +167,10 @@ impl Observer {
                     guard?.clear_ready();
                     self.drain_history();
                 }
+                guard = messages.readable() => {
+                    guard?.clear_ready();
+                    self.rings.messages.forward();
+                }
                 _ = &mut stopped => return Ok(()),
                 _ = sweep.tick() => self.sweep(),
                 _ = refresh.tick() => {
@@ -183,8 +189,7 @@ impl Observer {
                     let Some(Request { filter, reply }) = request else {
                         return Ok(());
                     };
-                    self.collect();
-                    let _ = reply.send(filter.apply(self.tables.snapshot(clock::now())));
+                    let _ = reply.send(filter.apply(self.snapshot()));
                 }
             }
             self.journal.flush();

@@ -5,6 +5,7 @@
 //! [`Wish::Snapshot`], one every `refresh_ms` for [`Wish::Watch`].
 
 mod client;
+pub mod http;
 mod link;
 mod listen;
 

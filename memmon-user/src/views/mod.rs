@@ -1,6 +1,8 @@
 //! What people and programs look at. Views read snapshots and write nothing back.
 
+pub mod environment;
 pub mod health;
+pub mod metrics;
 pub mod output;
 pub mod pools;
 pub mod snapshot;

@@ -2,13 +2,12 @@
 
 mod columns;
 mod csv;
-mod openmetrics;
 mod table;
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::tables::snapshot::Snapshot;
+use crate::{tables::snapshot::Snapshot, views::metrics};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -94,7 +93,7 @@ pub fn render(
         Format::Table => Ok(table::render(snapshot, options)),
         Format::Json => json(snapshot, options.compact),
         Format::Csv => Ok(csv::render(snapshot, options.header)?),
-        Format::Openmetrics => Ok(openmetrics::render(snapshot)),
+        Format::Openmetrics => Ok(metrics::render_whole(snapshot)),
     }
 }
 

@@ -1,13 +1,13 @@
 //! One profiler: the client process that speaks to it, and the journal that it is told.
 
-use std::{io, process::Stdio, sync::Arc};
+use std::{io, process::Stdio, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     process::{Child, ChildStdin, Command},
     sync::{broadcast::error::RecvError, watch},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
 
 use super::{
@@ -17,21 +17,24 @@ use super::{
 };
 use crate::{
     observe::follow,
-    tables::{Batch, Follower},
+    tables::{Batch, Fact, Follower, snapshot::NoticeKind},
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     #[error("its client process cannot be started: {0}")]
-    Start(#[source] io::Error),
+    Start(io::Error),
     #[error("its client process ended: {0}")]
     Ended(String),
     #[error("it cannot be told anything: {0}")]
-    Encode(#[source] postcard::Error),
+    Encode(postcard::Error),
 }
 
 /// The hidden verb of `memmon-ebpf` that [`super::client`] answers to.
 pub const VERB: &str = "tracy-client";
+
+/// All that stands is looked through no more often, however much is lost on the way.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 pub async fn serve(
     stream: TcpStream,
@@ -82,8 +85,9 @@ async fn tell(
     while let Some(Follower {
         checkpoint,
         mut batches,
-    }) = follow(&source.follows).await
+    }) = follow_patiently(source).await
     {
+        let again = Instant::now() + FOLLOW_EVERY;
         send(&mut pipe, feed.apply(&checkpoint)).await?;
         loop {
             let next = tokio::select! {
@@ -96,7 +100,12 @@ async fn tell(
             };
             match next {
                 Next::Refresh => send(&mut pipe, feed.refresh()).await?,
-                Next::Batch(Ok(batch)) => send(&mut pipe, feed.apply(&batch)).await?,
+                Next::Batch(Ok(batch)) => {
+                    send(&mut pipe, feed.apply(&batch)).await?;
+                    if batch.facts.iter().any(is_loss) {
+                        break;
+                    }
+                }
                 // The profiler takes less than happens: it is told what stands now.
                 Next::Batch(Err(RecvError::Lagged(_))) => break,
                 Next::Batch(Err(RecvError::Closed)) | Next::End => {
@@ -104,8 +113,24 @@ async fn tell(
                 }
             }
         }
+        sleep_until(again).await;
     }
     Ok(())
+}
+
+/// None where the observation has ended.
+async fn follow_patiently(source: &Source) -> Option<Follower> {
+    loop {
+        match follow(&source.follows).await {
+            None if !source.follows.is_closed() => sleep(FOLLOW_EVERY).await,
+            follower => return follower,
+        }
+    }
+}
+
+/// Frees may be among what was lost.
+fn is_loss(fact: &Fact) -> bool {
+    matches!(fact, Fact::Notice(notice) if notice.kind == NoticeKind::Loss)
 }
 
 async fn send(pipe: &mut ChildStdin, emits: Vec<Emit>) -> Result<(), ConnectionError> {

@@ -5,7 +5,9 @@
 //! free was missed, or the journal was too fast for this connection, what Tracy believes is
 //! reconciled with what is live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use memmon_ebpf::ledger::RowKey;
 
 use super::{
     emit::{Emit, NameId, Severity},
@@ -14,7 +16,7 @@ use super::{
     standing::Standing,
 };
 use crate::tables::{
-    Batch, Fact, Filter, Replica,
+    Batch, Fact, Filter, Replica, Tables,
     event::EventKind,
     live::{LiveEntry, LiveId},
     snapshot::{Process, Snapshot, Usage},
@@ -25,10 +27,20 @@ pub struct Feed {
     filter: Filter,
     replica: Replica,
     names: Names,
+    /// Where the allocations of a row lie; none where they are not asked for. Void whenever more than
+    /// an allocation is told.
+    places: HashMap<RowKey, Option<Place>>,
     standing: Standing,
     messages: Messages,
     /// Plots that are not at 0.
     raised: BTreeMap<NameId, i64>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// One on each device.
+    pools: Vec<NameId>,
+    charged: bool,
 }
 
 impl Feed {
@@ -42,7 +54,9 @@ impl Feed {
     /// Takes in a checkpoint, or what happened since.
     pub fn apply(&mut self, batch: &Batch) -> Vec<Emit> {
         // Where an event's memory lies may be told behind it.
-        self.replica.apply(batch);
+        for fact in &batch.facts {
+            self.replica.apply_fact(fact);
+        }
         let mut emits = Vec::new();
         let mut reconciled = false;
         for fact in &batch.facts {
@@ -64,6 +78,8 @@ impl Feed {
                     }
                     EventKind::Failed | EventKind::UnknownFree | EventKind::Register => {}
                 },
+                Fact::Failure(failure) if !self.filter.takes_failure(failure) => {}
+                Fact::Ending(ending) if !self.filter.takes_pid(ending.pid) => {}
                 Fact::Failure(_) | Fact::Ending(_) | Fact::Notice(_) => {
                     emits.extend(self.messages.of(fact));
                 }
@@ -95,32 +111,21 @@ impl Feed {
             filter,
             replica: Replica { tables, .. },
             names,
+            places,
             standing,
             ..
         } = self;
-        let key = entry.row_key();
-        let (runtime, pool) = (
-            tables.runtime_name(key.space),
-            tables.pool_name(key.space, key.pool),
-        );
-        let pid = tables.pid_of(key.proc);
-        if !filter.takes_runtime(&runtime) || pid.is_some_and(|pid| !filter.takes_pid(pid)) {
-            return;
+        let place = places
+            .entry(entry.row_key())
+            .or_insert_with_key(|key| place_of(key, filter, tables, names, emits));
+        if let Some(Place { pools, charged }) = place {
+            let size = if *charged {
+                entry.charged
+            } else {
+                entry.requested
+            };
+            standing.place(entry.id(), entry.address, size, pools, emits);
         }
-        let mut pools = Vec::new();
-        for device in tables.devices_of(&key) {
-            if !filter.takes_device(device.id) {
-                continue;
-            }
-            let device = names.device(&runtime, device.id, device.uid.as_deref());
-            pools.push(names.pool(&format!("{device} {pool}"), emits));
-        }
-        let size = if tables.is_charged(key.space, key.pool) {
-            entry.charged
-        } else {
-            entry.requested
-        };
-        standing.place(entry.id(), entry.address, size, &pools, emits);
     }
 
     fn stands(&self, entry: &LiveEntry) -> bool {
@@ -132,6 +137,7 @@ impl Feed {
 
     /// Frees what is not live, and places what is.
     fn reconcile(&mut self, emits: &mut Vec<Emit>) {
+        self.places.clear();
         let live: Vec<LiveEntry> = self
             .replica
             .live
@@ -200,6 +206,33 @@ impl Feed {
             .device(&usage.runtime, usage.device, usage.device_uid.as_deref());
         format!("{}[{}] {device} {}", process.comm, process.pid, usage.pool)
     }
+}
+
+fn place_of(
+    key: &RowKey,
+    filter: &Filter,
+    tables: &Tables,
+    names: &mut Names,
+    emits: &mut Vec<Emit>,
+) -> Option<Place> {
+    let runtime = tables.runtime_name(key.space);
+    let pid = tables.pid_of(key.proc);
+    if !filter.takes_runtime(&runtime) || pid.is_some_and(|pid| !filter.takes_pid(pid)) {
+        return None;
+    }
+    let pool = tables.pool_name(key.space, key.pool);
+    let devices = tables.devices_of(key);
+    let wanted = devices
+        .iter()
+        .filter(|device| filter.takes_device(device.id));
+    let pools = wanted.map(|device| {
+        let device = names.device(&runtime, device.id, device.uid.as_deref());
+        names.pool(&format!("{device} {pool}"), emits)
+    });
+    Some(Place {
+        pools: pools.collect(),
+        charged: tables.is_charged(key.space, key.pool),
+    })
 }
 
 /// Whether a fact may change more of what is live, or of where it lies, than one allocation.

@@ -44,7 +44,6 @@ pub enum ListenError {
     )]
     Bind {
         address: SocketAddr,
-        #[source]
         error: io::Error,
     },
 }
@@ -66,10 +65,10 @@ impl Listener {
         Ok(Self { socket })
     }
 
-    /// Serves whoever connects. What the user should know of it goes to `notices`.
-    pub fn serve(self, source: Source, notices: mpsc::Sender<String>) -> Tracy {
+    /// Serves whoever connects.
+    pub fn serve(self, source: Source) -> Tracy {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(self.socket, source, notices, stopped));
+        let task = tokio::spawn(accept(self.socket, source, stopped));
         Tracy { stop, task }
     }
 }
@@ -91,12 +90,7 @@ impl Tracy {
     }
 }
 
-async fn accept(
-    socket: TcpListener,
-    source: Source,
-    notices: mpsc::Sender<String>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn accept(socket: TcpListener, source: Source, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     loop {
@@ -113,47 +107,45 @@ async fn accept(
         if connections.len() >= MOST_UNHEARD {
             continue;
         }
-        let (source, notices, stopped) = (source.clone(), notices.clone(), stopped.clone());
+        let (source, stopped) = (source.clone(), stopped.clone());
         let places = places.clone();
         connections.spawn(async move {
-            if let Some(notice) = welcome(stream, &places, &source, stopped).await {
-                // Where nobody reads them, they are not kept.
-                let _ = notices.try_send(notice);
-            }
+            welcome(stream, &places, &source, stopped).await;
         });
     }
     drop(socket);
     while connections.join_next().await.is_some() {}
 }
 
-/// One connection from its first byte to its end, and what the user should know of it.
+/// One connection from its first byte to its end.
 async fn welcome(
     mut stream: TcpStream,
     places: &Semaphore,
     source: &Source,
     stopped: watch::Receiver<bool>,
-) -> Option<String> {
-    match handshake::read(&mut stream).await {
-        Greeting::Stranger => None,
-        Greeting::Version(handshake::PROTOCOL) => {
-            let Ok(_place) = places.try_acquire() else {
-                let _ = handshake::refuse(stream, Refusal::NotAvailable).await;
-                return Some(format!(
-                    "a Tracy profiler was refused: {MOST} are connected already"
-                ));
-            };
-            let served = connection::serve(stream, source, stopped).await;
-            served
-                .err()
-                .map(|error| format!("a Tracy profiler was connected, but {error}"))
-        }
+) {
+    let refusal = match handshake::read(&mut stream).await {
+        Greeting::Stranger => return,
+        Greeting::Version(handshake::PROTOCOL) => match places.try_acquire() {
+            Ok(_place) => {
+                if let Err(error) = connection::serve(stream, source, stopped).await {
+                    log::warn!("a Tracy profiler was connected, but {error}");
+                }
+                return;
+            }
+            Err(_) => {
+                log::warn!("a Tracy profiler was refused: {MOST} are connected already");
+                Refusal::NotAvailable
+            }
+        },
         Greeting::Version(version) => {
-            let _ = handshake::refuse(stream, Refusal::ProtocolMismatch).await;
-            Some(format!(
+            log::warn!(
                 "a Tracy profiler of protocol {version} was refused: memmon speaks {}, that of Tracy {}",
                 handshake::PROTOCOL,
                 handshake::RELEASES,
-            ))
+            );
+            Refusal::ProtocolMismatch
         }
-    }
+    };
+    let _ = handshake::refuse(stream, refusal).await;
 }

@@ -38,6 +38,11 @@ pub const fn protocol_version() -> u32 {
     handshake::PROTOCOL
 }
 
+/// Where [`LISTEN`] is what a profiler is to be told.
+pub const fn listening_address() -> SocketAddr {
+    LISTEN
+}
+
 /// The releases of the profiler that speak it.
 pub const fn releases() -> &'static str {
     handshake::RELEASES

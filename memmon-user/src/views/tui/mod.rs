@@ -24,6 +24,7 @@ use self::app::{App, Wish};
 use self::input::Input;
 use self::terminal::Terminal;
 use self::theme::Theme;
+use super::environment;
 use crate::tables::snapshot::Snapshot;
 
 #[derive(Clone, Debug)]
@@ -39,17 +40,11 @@ pub struct Options {
 impl Options {
     /// Colours unless `NO_COLOR` says otherwise; plain ASCII where the locale is not UTF-8.
     pub fn from_environment(refresh: Duration, scope: String) -> Self {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .into_iter()
-            .find_map(set)
-            .unwrap_or_default();
-        let locale = locale.to_ascii_lowercase();
         Self {
             refresh,
             scope,
-            color: set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
-            ascii: !(locale.contains("utf-8") || locale.contains("utf8")),
+            color: environment::color(),
+            ascii: !environment::utf8(),
         }
     }
 }
@@ -69,10 +64,10 @@ pub enum Exit {
 pub enum Error {
     #[error("{0} is not a terminal; use --format to choose another output, or -q for one snapshot")]
     NotATerminal(&'static str),
-    #[error("the terminal could not be used: {0}; use --format to choose another output")]
-    Terminal(#[source] io::Error),
-    #[error("signals cannot be received: {0}; use --format to choose another output")]
-    Signals(#[source] io::Error),
+    #[error("the terminal could not be used ({0}); use --format to choose another output")]
+    Terminal(io::Error),
+    #[error("signals cannot be received ({0}); use --format to choose another output")]
+    Signals(io::Error),
     #[error("a part of memmon-ebpf failed, its message is above; please report it")]
     Panicked,
 }

@@ -1,0 +1,211 @@
+//! Which processes have rows of their own, and what the rest adds up to.
+//!
+//! A monitored machine may start thousands of processes, and every label set is a time series that
+//! the scraper keeps. So only those that hold most stand for themselves; the rest is one row for
+//! each pool of a device.
+//!
+//! Who is in the rest changes, and a counter must not fall. So each count is counted once, in the
+//! row where its process stood when it was scraped, and stays there: the rest keeps what it has of a
+//! process that gets a row of its own, whose counters then begin without it. Whatever moves, the sum
+//! over all rows is what happened, and so is the sum of their rates. A process that lives between two
+//! scrapes leaves a row behind at best, which has no rate: so devices have counters of their own, to
+//! which every process adds.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
+
+use super::{
+    numbers::{Counters, Numbers, sum},
+    text,
+};
+use crate::{
+    tables::snapshot::{Process, Snapshot, Usage},
+    views::{health::is_running, pools},
+};
+
+/// Samples by their labels.
+pub type Rows = BTreeMap<String, Numbers>;
+
+/// A process: its pid may come back.
+type Who = (u32, Option<String>);
+
+/// Remembers what was counted where.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    /// How many processes have rows of their own; all where there is no limit.
+    limit: Option<usize>,
+    tallies: HashMap<Who, HashMap<String, Tally>>,
+    rest: Counted,
+    devices: Counted,
+}
+
+/// Counts by the labels of a pool. They never fall, whoever comes and goes.
+pub type Counted = BTreeMap<String, Counters>;
+
+/// What was counted of one pool of a process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    /// When it was last looked at.
+    seen: Counters,
+    /// That much of it stands in the rest.
+    in_rest: Counters,
+}
+
+/// One snapshot's rows.
+#[derive(Debug, Default)]
+pub struct Standing {
+    pub rows: Rows,
+    pub devices: Counted,
+    /// Processes that are summed in the rest.
+    pub in_rest: usize,
+}
+
+impl Crowd {
+    pub fn new(limit: Option<usize>) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    pub fn stand(&mut self, snapshot: &Snapshot) -> Standing {
+        let mut ranked: Vec<(&Process, &[Usage])> = one_of_each_pid(snapshot)
+            .into_values()
+            .filter_map(|process| Some((process, process.usage.as_deref()?)))
+            .filter(|(_, usage)| !usage.is_empty())
+            .collect();
+        ranked.sort_by_key(|(process, usage)| {
+            let charged: u64 = usage.iter().filter_map(|row| row.charged_bytes).sum();
+            (!is_running(process), Reverse(charged), process.pid)
+        });
+        let limit = self.limit.unwrap_or(usize::MAX).min(ranked.len());
+        let mut known = std::mem::take(&mut self.tallies);
+        let mut rows = Rows::new();
+        let mut held: BTreeMap<String, Numbers> = BTreeMap::new();
+        for (rank, (process, usage)) in ranked.iter().enumerate() {
+            let mut tallies = known.remove(&who(process)).unwrap_or_default();
+            for (cell, mut numbers) in cells(process, usage) {
+                let tally = tallies.entry(cell.clone()).or_default();
+                let news = tally.look(&numbers);
+                add(self.devices.entry(cell.clone()).or_default(), &news);
+                if rank < limit {
+                    numbers.take_away(&tally.in_rest);
+                    rows.insert(with_process(cell, process), numbers);
+                } else {
+                    add(&mut tally.in_rest, &news);
+                    add(self.rest.entry(cell.clone()).or_default(), &news);
+                    held.entry(cell).or_default().hold(&numbers);
+                }
+            }
+            self.tallies.insert(who(process), tallies);
+        }
+        for (cell, counted) in &self.rest {
+            let mut numbers = held.remove(cell).unwrap_or_default();
+            numbers.counters = *counted;
+            rows.insert(with_nobody(cell), numbers);
+        }
+        Standing {
+            rows,
+            devices: self.devices.clone(),
+            in_rest: ranked.len() - limit,
+        }
+    }
+}
+
+impl Tally {
+    /// What is new since the last look. Where a count fell, the process began anew.
+    fn look(&mut self, numbers: &Numbers) -> Counters {
+        let mut news = Counters::default();
+        for (index, now) in numbers.counters.iter().enumerate() {
+            if *now < self.seen[index] {
+                self.seen[index] = None;
+                self.in_rest[index] = None;
+            }
+            news[index] = now.map(|now| now - self.seen[index].unwrap_or_default());
+            self.seen[index] = *now;
+        }
+        news
+    }
+}
+
+fn add(to: &mut Counters, news: &Counters) {
+    for (to, news) in to.iter_mut().zip(news) {
+        sum(to, *news);
+    }
+}
+
+/// A pid that came back within the minute: the one that runs now, else the latest, is the one that
+/// counts. Their labels could not be told apart.
+fn one_of_each_pid(snapshot: &Snapshot) -> BTreeMap<u32, &Process> {
+    let mut chosen: BTreeMap<u32, &Process> = BTreeMap::new();
+    for process in &snapshot.processes {
+        let rank = |process: &Process| (is_running(process), process.start_time.clone());
+        let now = chosen.entry(process.pid).or_insert(process);
+        if rank(now) < rank(process) {
+            *now = process;
+        }
+    }
+    chosen
+}
+
+fn who(process: &Process) -> Who {
+    (process.pid, process.start_time.clone())
+}
+
+/// The numbers of a process by the labels of its pools. Rows whose device could not be resolved look
+/// alike: they are one.
+fn cells(process: &Process, usage: &[Usage]) -> BTreeMap<String, Numbers> {
+    let mut cells: BTreeMap<String, Numbers> = BTreeMap::new();
+    for row in usage {
+        let labels = pool_labels(
+            &row.runtime,
+            row.device,
+            row.device_uid.as_deref(),
+            &row.pool,
+        );
+        cells
+            .entry(labels)
+            .or_default()
+            .add(&Numbers::of(row, is_running(process)));
+    }
+    cells
+}
+
+/// A label that is not known is left out.
+pub fn pool_labels(
+    runtime: &str,
+    device: Option<i64>,
+    device_uid: Option<&str>,
+    pool: &str,
+) -> String {
+    let mut labels = String::with_capacity(160);
+    text::label(&mut labels, "runtime", runtime);
+    if let Some(device) = device {
+        text::label(&mut labels, "device", device);
+    }
+    if let Some(uid) = device_uid {
+        text::label(&mut labels, "device_uid", uid);
+    }
+    text::label(&mut labels, "pool", pool);
+    labels
+}
+
+fn with_process(mut labels: String, process: &Process) -> String {
+    text::label(&mut labels, "pid", process.pid);
+    text::label(&mut labels, "comm", &process.comm);
+    if process.user.is_some() || process.uid.is_some() {
+        let user = pools::user(process.user.as_deref(), process.uid);
+        text::label(&mut labels, "user", user);
+    }
+    labels
+}
+
+/// An empty pid is none: no process, whatever its name, can look like the rest.
+fn with_nobody(cell: &str) -> String {
+    let mut labels = cell.to_owned();
+    text::label(&mut labels, "pid", "");
+    text::label(&mut labels, "comm", "other");
+    labels
+}
