@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use memmon::tables;
 use memmon::tables::snapshot::Snapshot;
-use memmon::views::tui::{Options, run};
-use tokio::sync::watch;
+use memmon::views::tui::{Options, run, source::Source};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 const REFRESH: Duration = Duration::from_millis(500);
@@ -33,7 +33,13 @@ async fn main() -> anyhow::Result<()> {
     } else {
         sample::busy()
     };
-    let (sender, source) = watch::channel(Arc::new(first.clone()));
+    let (sender, snapshots) = watch::channel(Arc::new(first.clone()));
+    let source = Source {
+        snapshots,
+        inspections: mpsc::channel(1).0,
+        link: None,
+        time: None,
+    };
     let ends = has("end");
     let sending = tokio::spawn(async move {
         for step in 0_u64.. {

@@ -168,6 +168,11 @@ impl Session {
         assert!(!after.contains('\u{1b}'), "{after:?}");
         assert!(after.contains(last_words), "{after:?}");
         assert!(view.contains("\u{1b}[?25h"), "the cursor is shown");
+        for mode in [1000, 1002, 1006] {
+            let (on, off) = (format!("\u{1b}[?{mode}h"), format!("\u{1b}[?{mode}l"));
+            let (_, after) = view.rsplit_once(&on).unwrap();
+            assert!(after.contains(&off), "the mouse is the terminal's again");
+        }
         assert_eq!(self.mode(), self.before);
     }
 }
@@ -253,6 +258,18 @@ fn a_stop_gives_the_terminal_back_and_fg_takes_it_again() {
     session.press(b"q");
     assert!(session.ended().success());
     assert_eq!(session.mode(), session.before);
+}
+
+#[test]
+fn the_mouse_can_be_left_to_the_terminal() {
+    let mut session = Session::start(&["busy"], true);
+    session.press(b"m");
+    session.until(|text| text.contains("\u{1b}[?1000l"));
+    session.press(b"m");
+    session.until(|text| text.matches("\u{1b}[?1000h").count() == 2);
+    session.press(b"q");
+    assert!(session.ended().success());
+    session.is_restored("Quit");
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct Step {
     /// Chip → pool → bytes.
     pub truth: BTreeMap<i64, BTreeMap<String, u64>>,
     pub capacity: BTreeMap<i64, BTreeMap<String, u64>>,
+    /// All that it said.
+    pub said: Value,
 }
 
 /// A workload that waits after each step until it is told to go on.
@@ -143,6 +145,7 @@ fn parse(line: &str) -> anyhow::Result<Step> {
         failed: value["failed"].as_u64().unwrap_or_default(),
         truth: pools(&value["truth"])?,
         capacity: pools(&value["capacity"])?,
+        said: value,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
     observe::{Options, Runtimes},
     server::http,
     tables::Filter,
-    views::{snapshot::Format, tracy},
+    views::{snapshot::Format, tracy, tui},
 };
 
 /// What `--log` takes; each level has those before it.
@@ -76,6 +76,8 @@ pub struct Watch {
     pub output: Output,
     #[command(flatten)]
     pub tracy: TracyArgs,
+    #[command(flatten)]
+    pub screen: Screen,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -162,6 +164,30 @@ impl TracyArgs {
         let default = self.tracy.then_some(tracy::LISTEN);
         self.tracy_listen.or(default)
     }
+}
+
+/// How the full-screen view looks.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Screen {
+    /// Colours for a dark or a light background, or none
+    #[arg(long, value_enum, default_value_t, value_name = "THEME")]
+    pub theme: Theme,
+    /// Draw with plain ASCII signs, as where the locale is not UTF-8
+    #[arg(long)]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    pub no_mouse: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Theme {
+    /// As COLORFGBG and NO_COLOR say; dark where they say nothing
+    #[default]
+    Auto,
+    Dark,
+    Light,
+    None,
 }
 
 #[derive(Debug, Subcommand)]
@@ -294,6 +320,23 @@ impl Watch {
 
     pub fn wait(&self) -> Duration {
         Duration::from_secs_f64(self.wait)
+    }
+}
+
+impl Screen {
+    pub fn options(&self, refresh: Duration, scope: String) -> tui::Options {
+        let found = tui::Options::from_environment(refresh, scope);
+        tui::Options {
+            palette: match self.theme {
+                Theme::Auto => found.palette,
+                Theme::Dark => tui::Palette::Dark,
+                Theme::Light => tui::Palette::Light,
+                Theme::None => tui::Palette::None,
+            },
+            ascii: self.ascii || found.ascii,
+            mouse: !self.no_mouse,
+            ..found
+        }
     }
 }
 

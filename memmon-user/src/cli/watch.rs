@@ -1,21 +1,26 @@
 //! `memmon-ebpf`: a full-screen view on a terminal, a stream of snapshots otherwise.
 
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    io::IsTerminal as _,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{args::Watch, exit::Failure, logging, query, rights, tracy};
 use crate::{
-    observe::Observation,
-    tables::snapshot::Snapshot,
+    observe::{Observation, Request},
+    tables::{Filter, snapshot::Snapshot},
     views::{
         output::{Mode, Sink, Written},
         snapshot::{Options, Stream},
-        tui,
+        tui::{self, source::Source},
     },
 };
 
@@ -36,7 +41,14 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         let snapshots = client
             .watch(args.filter(), args.observing.refresh())
             .await?;
-        return show(snapshots, args).await;
+        let source = Source {
+            snapshots,
+            // A daemon is not asked about single allocations.
+            inspections: mpsc::channel(1).0,
+            link: None,
+            time: None,
+        };
+        return show(source, None, args).await;
     }
     rights::to_observe()?;
     let listener = tracy::bind(&args.tracy).await?;
@@ -52,10 +64,53 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         args.filter(),
         args.observing.refresh(),
     );
-    let result = show(observation.snapshots(), args).await;
+    let (pace, paced) = watch::channel(args.observing.refresh());
+    let source = Source {
+        snapshots: at_pace(&observation, args.filter(), paced),
+        inspections: observation.inspections(),
+        link: None,
+        time: None,
+    };
+    let result = show(source, Some(pace), args).await;
     tracy::stop(tracy).await;
     observation.stop();
     result
+}
+
+/// Snapshots as often as the reader wants them.
+fn at_pace(
+    observation: &Observation,
+    filter: Filter,
+    mut pace: watch::Receiver<Duration>,
+) -> Snapshots {
+    let requests = observation.requests.clone();
+    let (sender, snapshots) = watch::channel(observation.snapshots().borrow().clone());
+    tokio::spawn(async move {
+        let mut last = tokio::time::Instant::now();
+        loop {
+            let every = *pace.borrow_and_update();
+            tokio::select! {
+                () = tokio::time::sleep_until(last + every) => {}
+                changed = pace.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            }
+            last = tokio::time::Instant::now();
+            let (reply, answer) = oneshot::channel();
+            let filter = filter.clone();
+            if requests.send(Request { filter, reply }).await.is_err() {
+                return;
+            }
+            let Ok(snapshot) = answer.await else {
+                return;
+            };
+            if sender.send(Arc::new(snapshot)).is_err() {
+                return;
+            }
+        }
+    });
+    snapshots
 }
 
 /// A `--pid` that maps no runtime is nothing to observe.
@@ -83,17 +138,24 @@ async fn wait_for_pids(args: &Watch, mut snapshots: Snapshots) -> Result<(), Fai
     Ok(())
 }
 
-async fn show(snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
+async fn show(
+    source: Source,
+    pace: Option<watch::Sender<Duration>>,
+    args: &Watch,
+) -> Result<ExitCode, Failure> {
     let full_screen = args.output.format.is_none()
         && args.output.file.is_none()
         && std::io::stdout().is_terminal();
     if !full_screen {
-        return stream(snapshots, args).await;
+        return stream(source.snapshots, args).await;
     }
-    let options = tui::Options::from_environment(args.observing.refresh(), String::new());
+    let options = tui::Options {
+        pace,
+        ..args.screen.options(args.observing.refresh(), String::new())
+    };
     // After the screen is given back.
     let _held = logging::hold();
-    match tui::run(snapshots, options).await {
+    match tui::run(source, options).await {
         Ok(tui::Exit::Quit | tui::Exit::TerminalGone) => Ok(ExitCode::SUCCESS),
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error.into()),

@@ -14,6 +14,8 @@ const STALE_LIVE: u64 = 50_000;
 impl Observer {
     /// Processes that are gone: their last totals are read, then the kernel forgets them.
     pub(super) fn finish(&mut self, ended: &[Proc]) {
+        // What failed before is told with what was held then.
+        self.drain_history();
         let rows = self.read_rows();
         let now = clock::boot_ns();
         for (key, value) in rows {

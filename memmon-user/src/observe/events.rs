@@ -5,13 +5,13 @@ use memmon_ebpf::{
     record::{Control, ControlKind, History, HistoryKind},
 };
 
-use super::{clock, observer::Observer, walk};
+use super::{observer::Observer, walk};
 use crate::{
     drain,
     runtimes::resolver::OwnerHint,
     tables::{
         Fact,
-        event::Event,
+        event::{Event, EventKind},
         facts::{OwnerId, Proc, Since},
     },
     target::identity,
@@ -62,6 +62,8 @@ impl Observer {
         } else if is(ControlKind::OwnerSeen) {
             self.place(record, owner);
         } else if is(ControlKind::FreeAll) {
+            // What failed before is told with what was held then.
+            self.drain_history();
             self.tell(Fact::FreedAll {
                 owner,
                 ended: record.ogen,
@@ -115,33 +117,30 @@ impl Observer {
     }
 
     pub(super) fn drain_history(&mut self) {
-        let mut events: Vec<Event> = Vec::new();
-        let mut failures: Vec<Event> = Vec::new();
         let followed = self.journal.is_followed();
-        self.strange_records += drain::take(&mut self.rings.history, |record: &History| {
-            let failed = record.header.kind == HistoryKind::Failed as u32;
-            if (failed || followed)
-                && let Some(event) = Event::of(record)
-            {
-                if failed {
-                    failures.push(event);
-                }
-                events.push(event);
-            }
-        });
+        let mut events = self.take_history(followed || self.looks_for_free());
+        if events.iter().any(|event| event.kind == EventKind::Failed) {
+            // Who holds the memory now, not at the last refresh. What happened until these totals
+            // were read is history by now.
+            self.read_totals();
+            events.extend(self.take_history(true));
+            self.note_failures(&events);
+        }
+        self.keep_for_free(&events);
         if followed {
             self.journal.events(events);
         }
-        if !failures.is_empty() {
-            // Who holds the memory now, not at the last refresh.
-            self.read_rows();
-        }
-        for event in &failures {
-            let at = clock::at_boot_ns(event.time_ns);
-            let failure = self.tables.describe_failure(event, at);
-            let number = failure.number;
-            self.tell(Fact::Failure(failure));
-            self.look_for_free(event, number);
-        }
+    }
+
+    /// From the first failure on; all of it where `wanted`.
+    fn take_history(&mut self, mut wanted: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.strange_records += drain::take(&mut self.rings.history, |record: &History| {
+            wanted |= record.header.kind == HistoryKind::Failed as u32;
+            if wanted {
+                events.extend(Event::of(record));
+            }
+        });
+        events
     }
 }

@@ -14,8 +14,6 @@ use crate::{
     attach::batch::Reader,
     tables::{
         Batch, Fact, Follower, Tables,
-        event::Event,
-        facts::PoolCapacity,
         live::{Inspect, LiveEntry},
     },
 };
@@ -24,9 +22,6 @@ type LiveReader = Reader<LiveKey, LiveValue>;
 
 /// Questions that may wait; more are refused.
 const WAITING: usize = 16;
-/// Failures whose free blocks may wait to be looked at: in a flood of them only some are.
-const FAILURES_WAITING: usize = 4;
-
 enum Job {
     List {
         tables: Box<Tables>,
@@ -37,23 +32,30 @@ enum Job {
         batches: broadcast::Receiver<Arc<Batch>>,
         reply: oneshot::Sender<Follower>,
     },
-    LargestFree {
+    Taken {
         row: RowKey,
-        capacity: PoolCapacity,
         failure: u64,
     },
+}
+
+/// What is live in a row, looked up for a failure.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub failure: u64,
+    /// None where it could not be read.
+    pub taken: Option<Vec<LiveEntry>>,
 }
 
 /// The thread, and what it found out for the tables.
 pub(super) struct Inspector {
     jobs: mpsc::SyncSender<Job>,
-    pub findings: tokio_mpsc::Receiver<Fact>,
+    pub findings: tokio_mpsc::Receiver<Finding>,
 }
 
 impl Inspector {
     pub fn start(reader: LiveReader) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(WAITING);
-        let (found, findings) = tokio_mpsc::channel(FAILURES_WAITING);
+        let (found, findings) = tokio_mpsc::channel(1);
         thread::Builder::new()
             .name("inspector".to_owned())
             .spawn(move || {
@@ -65,71 +67,46 @@ impl Inspector {
     }
 }
 
-fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Fact>) {
+fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
     match job {
         Job::List { tables, inspect } => {
             let Inspect { ask, reply } = inspect;
             if reply.is_closed() {
                 return;
             }
-            let entries = entries(reader);
-            let list = tables.live_list(entries.into_iter(), &ask, clock::boot_ns(), clock::now());
-            let _ = reply.send(list);
+            // Half a list would pass for a whole one: rather none.
+            if let Ok(entries) = entries(reader) {
+                let now = clock::boot_ns();
+                let _ = reply.send(tables.live_list(entries, &ask, now, clock::now()));
+            }
         }
         Job::Follow {
             mut checkpoint,
             batches,
             reply,
         } => {
-            checkpoint.facts.push(Fact::Live(entries(reader)));
-            let _ = reply.send(Follower {
-                checkpoint: Arc::new(checkpoint),
-                batches,
-            });
-        }
-        Job::LargestFree {
-            row,
-            capacity,
-            failure,
-        } => {
-            let mut taken = Vec::new();
-            for entry in entries(reader) {
-                if entry.row_key() == row {
-                    taken.push((entry.address, entry.charged / capacity.banks.max(1)));
-                }
-            }
-            if let Some(bytes_per_bank) = largest_free(&capacity, taken) {
-                let _ = found.try_send(Fact::LargestFree {
-                    failure,
-                    bytes_per_bank,
+            if let Ok(entries) = entries(reader) {
+                checkpoint.facts.push(Fact::Live(entries));
+                let _ = reply.send(Follower {
+                    checkpoint: Arc::new(checkpoint),
+                    batches,
                 });
             }
         }
+        Job::Taken { row, failure } => {
+            let taken = entries(reader).ok().map(|mut entries| {
+                entries.retain(|entry| entry.row_key() == row);
+                entries
+            });
+            let _ = found.blocking_send(Finding { failure, taken });
+        }
     }
 }
 
-fn entries(reader: &LiveReader) -> Vec<LiveEntry> {
+fn entries(reader: &LiveReader) -> io::Result<Vec<LiveEntry>> {
     let mut entries = Vec::new();
-    let read = reader.read(|key, value| entries.extend(LiveEntry::of(&key, &value)));
-    if read.is_err() {
-        // Half a list would pass for a whole one.
-        entries.clear();
-    }
-    entries
-}
-
-/// The largest gap in a bank. None where its range is not known.
-pub(super) fn largest_free(capacity: &PoolCapacity, mut taken: Vec<(u64, u64)>) -> Option<u64> {
-    let base = capacity.base?;
-    let end = base.checked_add(capacity.bytes.checked_div(capacity.banks)?)?;
-    taken.sort_unstable();
-    let mut free_from = base;
-    let mut largest = 0;
-    for (address, size) in taken {
-        largest = largest.max(address.saturating_sub(free_from));
-        free_from = free_from.max(address.saturating_add(size));
-    }
-    Some(largest.max(end.saturating_sub(free_from)))
+    reader.read(|key, value| entries.extend(LiveEntry::of(&key, &value)))?;
+    Ok(entries)
 }
 
 impl Observer {
@@ -153,40 +130,9 @@ impl Observer {
         });
     }
 
-    pub(super) fn look_for_free(&mut self, event: &Event, failure: u64) {
-        if let Some(capacity) = self.tables.capacity_of(&event.row) {
-            let _ = self.inspector.jobs.try_send(Job::LargestFree {
-                row: event.row,
-                capacity,
-                failure,
-            });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gaps() {
-        let capacity = PoolCapacity {
-            banks: 4,
-            bytes: 4000,
-            base: Some(100),
-            ..PoolCapacity::default()
-        };
-        assert_eq!(largest_free(&capacity, vec![]), Some(1000));
-        assert_eq!(largest_free(&capacity, vec![(100, 1000)]), Some(0));
-        assert_eq!(
-            largest_free(&capacity, vec![(900, 200), (300, 100)]),
-            Some(500)
-        );
-        assert_eq!(largest_free(&capacity, vec![(100, 300)]), Some(700));
-        let unknown = PoolCapacity {
-            base: None,
-            ..capacity
-        };
-        assert_eq!(largest_free(&unknown, vec![]), None);
+    /// Whether that will be looked up.
+    pub(super) fn look_up(&self, row: RowKey, failure: u64) -> bool {
+        let job = Job::Taken { row, failure };
+        self.inspector.jobs.try_send(job).is_ok()
     }
 }

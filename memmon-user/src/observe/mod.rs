@@ -9,6 +9,7 @@ mod identities;
 mod inspector;
 mod journal;
 mod libraries;
+mod lookout;
 mod observation;
 mod observer;
 mod query;

@@ -21,6 +21,7 @@ use super::{
     inspector::Inspector,
     journal::Journal,
     libraries::{Libraries, Use},
+    lookout::Lookout,
     observation::Request,
 };
 use crate::{
@@ -68,6 +69,7 @@ pub(super) struct Observer {
     pub(super) tables: Tables,
     pub(super) journal: Journal,
     pub(super) inspector: Inspector,
+    pub(super) lookout: Lookout,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
     /// Live-map entries that dead processes and ended generations left.
@@ -120,6 +122,7 @@ impl Observer {
             tables,
             journal: Journal::new(),
             inspector,
+            lookout: Lookout::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
             stale_live: 0,
@@ -182,7 +185,7 @@ impl Observer {
                         self.collect();
                     }
                 }
-                Some(fact) = self.inspector.findings.recv() => self.tell(fact),
+                Some(finding) = self.inspector.findings.recv() => self.found(finding),
                 Some(inspect) = inspections.recv() => self.inspect(inspect),
                 Some(reply) = follows.recv() => self.follow(reply),
                 request = inbox.recv() => {
@@ -217,6 +220,18 @@ impl Observer {
     /// Rows as they are now; what is new about them is told.
     pub(super) fn read_rows(&mut self) -> Vec<(RowKey, RowValue)> {
         let rows = self.kernel.rows.all();
+        self.read_generations();
+        self.tell_rows(&rows);
+        rows
+    }
+
+    /// Rows alone: what ended meanwhile is told in its turn.
+    pub(super) fn read_totals(&mut self) {
+        let rows = self.kernel.rows.all();
+        self.tell_rows(&rows);
+    }
+
+    fn read_generations(&mut self) {
         // Generations are read too: a `FreeAll` whose record was lost heals here.
         for (key, value) in self.kernel.owners.all() {
             let owner = owner_id(&key);
@@ -233,7 +248,10 @@ impl Observer {
                 self.tell(Fact::Inexact { proc });
             }
         }
-        for (key, value) in &rows {
+    }
+
+    fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
+        for (key, value) in rows {
             if self.tables.is_new(key, value) {
                 self.tell(Fact::Row {
                     key: *key,
@@ -242,7 +260,6 @@ impl Observer {
             }
         }
         self.tables.raise_peaks();
-        rows
     }
 
     fn note_libraries(&mut self) {

@@ -6,10 +6,13 @@ use std::{
     collections::{BTreeMap, VecDeque},
 };
 
+use memmon_ebpf::ledger::RowKey;
+
 use super::{
     DeviceKey, KEPT, Tables,
     event::Event,
-    facts::{OwnerId, Proc},
+    facts::{PoolCapacity, Proc, Since},
+    moment::Moment,
     snapshot::{Ending, Failure, Holder, Notice},
 };
 
@@ -17,19 +20,12 @@ use super::{
 const HOLDERS: usize = 10;
 
 impl Tables {
-    /// A failure in words, with who held the memory, as the tables stand.
-    pub fn describe_failure(&self, event: &Event, at: String) -> Failure {
+    /// A failure in words, with who held the memory at that moment.
+    pub fn describe_failure(&self, event: &Event, moment: &Moment, at: String) -> Failure {
         let key = &event.row;
         let charged = self.is_charged(key.space, key.pool);
         let devices = self.devices_of(key);
-        let capacity = self
-            .placement_of(&OwnerId::of(key), key.ogen)
-            .and_then(|placement| placement.pools.get(&key.pool))
-            .filter(|_| charged);
-        let own = self
-            .rows
-            .get(key)
-            .map_or(0, |row| self.amounts(key, row).charged);
+        let capacity = self.capacity_of(key).filter(|_| charged);
         Failure {
             at,
             pid: event.pid,
@@ -45,23 +41,39 @@ impl Tables {
             requested_bytes: event.requested,
             needed_bytes: charged.then_some(event.charged),
             number: self.failed + 1,
-            free_bytes: capacity.and_then(|capacity| {
-                let own = u64::try_from(own).ok()?;
-                capacity.bytes.checked_sub(own)
-            }),
+            free_bytes: capacity.and_then(|capacity| self.free(key, &capacity, moment)),
             largest_free_bytes_per_bank: None,
             banks: capacity.map(|capacity| capacity.banks),
             holders: match devices.first() {
                 Some(device) if charged => {
-                    self.holders(key.space, &DeviceKey::of(device), key.pool)
+                    self.holders(key.space, &DeviceKey::of(device), key.pool, moment)
                 }
                 _ => Vec::new(),
             },
         }
     }
 
-    /// Running processes that hold memory of a pool, the largest first.
-    fn holders(&self, space: u32, device: &DeviceKey, pool: u32) -> Vec<Holder> {
+    /// What was free; none where what was held is not known for sure.
+    fn free(&self, key: &RowKey, capacity: &PoolCapacity, moment: &Moment) -> Option<u64> {
+        let process = self.processes.get(&key.proc)?;
+        if process.since == Since::Attach || process.inexact {
+            return None;
+        }
+        let held = match self.rows.get(key) {
+            Some(row) => {
+                let amounts = self.amounts(key, row);
+                if amounts.inexact {
+                    return None;
+                }
+                amounts.charged + moment.of(key).charged
+            }
+            None => 0,
+        };
+        capacity.bytes.checked_sub(u64::try_from(held).ok()?)
+    }
+
+    /// Running processes that held memory of a pool, the largest first.
+    fn holders(&self, space: u32, device: &DeviceKey, pool: u32, moment: &Moment) -> Vec<Holder> {
         let mut sums = BTreeMap::<Proc, (i64, i64)>::new();
         for (key, row) in &self.rows {
             if key.space != space || key.pool != pool {
@@ -73,9 +85,10 @@ impl Tables {
                 .any(|on| DeviceKey::of(on) == *device);
             if on_it {
                 let amounts = self.amounts(key, row);
+                let change = moment.of(key);
                 let sum = sums.entry(key.proc).or_default();
-                sum.0 += amounts.charged;
-                sum.1 += amounts.live;
+                sum.0 += amounts.charged + change.charged;
+                sum.1 += amounts.live + change.live;
             }
         }
         let mut holders: Vec<Holder> = sums

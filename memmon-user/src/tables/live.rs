@@ -248,7 +248,7 @@ impl Tables {
     /// freed already (all at once, or with its process): it is left out.
     pub fn live_list(
         &self,
-        entries: impl Iterator<Item = LiveEntry>,
+        entries: impl IntoIterator<Item = LiveEntry>,
         ask: &LiveAsk,
         now_ns: u64,
         taken_at: String,

@@ -11,6 +11,7 @@ mod failures;
 mod filter;
 pub mod journal;
 pub mod live;
+pub mod moment;
 mod processes;
 mod remote;
 mod rows;

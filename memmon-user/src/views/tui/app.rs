@@ -1,19 +1,39 @@
-//! The state of the view, and what keys and snapshots do to it. No I/O, no clock, no terminal.
+//! The state of the view, and what keys, the mouse and snapshots do to it. No I/O, no clock, no terminal.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::keys::Key;
-use super::rows::{self, Column, Row};
-use super::theme::Theme;
-use crate::tables::snapshot::Snapshot;
+use super::{
+    history::History,
+    keys::{Key, Told},
+    mouse::MouseEvent,
+    pace::Pace,
+    pages::{
+        Context, Open, Page, PageKind, Reaction, device::DevicePage, events::EventsPage,
+        overview::Overview, process::ProcessPage,
+    },
+    source::{TimeState, TimeWish},
+    theme::Theme,
+    units::Units,
+};
+use crate::server::Link;
+use crate::tables::{
+    live::{LiveAsk, LiveList},
+    snapshot::Snapshot,
+};
 
 /// What a key asks of whoever runs the view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wish {
     Nothing,
     Draw,
     /// Draw everything anew: the screen was disturbed.
     Redraw,
+    /// Take the mouse, or leave it to the terminal.
+    Mouse(bool),
+    /// Look this often.
+    Refresh(Duration),
+    /// Of a recording: another moment.
+    Time(TimeWish),
     Suspend,
     Quit,
 }
@@ -22,15 +42,53 @@ pub enum Wish {
 pub struct App {
     pub theme: Theme,
     pub scope: String,
+    pub pace: Pace,
+    asked_for: Pace,
+    units: Units,
     snapshot: Arc<Snapshot>,
+    history: History,
     /// While paused: the newest one, not shown.
     waiting: Option<Arc<Snapshot>>,
     paused: bool,
     help: bool,
+    mouse: bool,
     source_ended: bool,
+    inspectable: bool,
     /// Seconds since the last snapshot, once that is longer than usual.
     quiet: Option<u64>,
-    pub table: Table,
+    link: Link,
+    /// Of a recording.
+    time: Option<TimeState>,
+    open: PageKind,
+    pages: Pages,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    overview: Overview,
+    process: ProcessPage,
+    device: DevicePage,
+    events: EventsPage,
+}
+
+impl Pages {
+    fn get(&self, kind: PageKind) -> &dyn Page {
+        match kind {
+            PageKind::Overview => &self.overview,
+            PageKind::Process => &self.process,
+            PageKind::Device => &self.device,
+            PageKind::Events => &self.events,
+        }
+    }
+
+    fn get_mut(&mut self, kind: PageKind) -> &mut dyn Page {
+        match kind {
+            PageKind::Overview => &mut self.overview,
+            PageKind::Process => &mut self.process,
+            PageKind::Device => &mut self.device,
+            PageKind::Events => &mut self.events,
+        }
+    }
 }
 
 impl App {
@@ -38,18 +96,36 @@ impl App {
         Self {
             theme,
             scope,
+            pace: Pace::default(),
+            asked_for: Pace::default(),
+            units: Units::default(),
             snapshot: Arc::default(),
+            history: History::default(),
             waiting: None,
             paused: false,
             help: false,
+            mouse: true,
             source_ended: false,
+            inspectable: false,
             quiet: None,
-            table: Table::default(),
+            link: Link::Connected,
+            time: None,
+            open: PageKind::Overview,
+            pages: Pages::default(),
         }
     }
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// How often to look, unless keys say otherwise.
+    pub fn set_pace(&mut self, pace: Pace) {
+        (self.pace, self.asked_for) = (pace, pace);
+    }
+
+    pub fn pace_asked_for(&self) -> Pace {
+        self.asked_for
     }
 
     pub fn is_paused(&self) -> bool {
@@ -68,18 +144,82 @@ impl App {
         self.quiet
     }
 
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    pub fn time(&self) -> Option<&TimeState> {
+        self.time.as_ref()
+    }
+
+    pub fn units(&self) -> Units {
+        self.units
+    }
+
+    pub fn open_page(&self) -> PageKind {
+        self.open
+    }
+
+    pub fn page(&self) -> &dyn Page {
+        self.pages.get(self.open)
+    }
+
+    pub fn page_title(&self, kind: PageKind) -> String {
+        self.pages.get(kind).title(&self.context())
+    }
+
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            snapshot: &self.snapshot,
+            history: &self.history,
+            theme: self.theme,
+            units: self.units,
+            inspectable: self.inspectable,
+        }
+    }
+
+    /// A page, and what it may look at.
+    pub fn with_page<T>(
+        &mut self,
+        kind: PageKind,
+        what: impl FnOnce(&mut dyn Page, &Context<'_>) -> T,
+    ) -> T {
+        let context = Context {
+            snapshot: &self.snapshot,
+            history: &self.history,
+            theme: self.theme,
+            units: self.units,
+            inspectable: self.inspectable,
+        };
+        what(self.pages.get_mut(kind), &context)
+    }
+
     pub fn show(&mut self, snapshot: Arc<Snapshot>) {
         self.quiet = None;
+        self.history.take(&snapshot);
         if self.paused {
             self.waiting = Some(snapshot);
         } else {
-            self.table.update(&snapshot, &self.snapshot);
             self.snapshot = snapshot;
+            self.update();
         }
+    }
+
+    /// Pages that are not open are brought up to date when they are opened.
+    fn update(&mut self) {
+        self.with_page(self.open, |page, ctx| page.update(ctx));
     }
 
     pub fn end_source(&mut self) {
         self.source_ended = true;
+    }
+
+    pub fn set_mouse(&mut self, mouse: bool) {
+        self.mouse = mouse;
+    }
+
+    pub fn set_inspectable(&mut self, inspectable: bool) {
+        self.inspectable = inspectable;
     }
 
     /// Whether that changed what is seen.
@@ -87,324 +227,153 @@ impl App {
         std::mem::replace(&mut self.quiet, seconds) != seconds
     }
 
+    pub fn set_link(&mut self, link: Link) {
+        self.link = link;
+    }
+
+    pub fn set_time(&mut self, time: TimeState) {
+        self.time = Some(time);
+    }
+
+    /// The live allocations that the open page wants to see.
+    pub fn wants(&self) -> Option<LiveAsk> {
+        self.pages.get(self.open).wants()
+    }
+
+    pub fn take(&mut self, list: LiveList) {
+        self.with_page(self.open, |page, ctx| page.take(list, ctx));
+    }
+
+    pub fn told(&mut self, told: Told) -> Wish {
+        match told {
+            Told::Key(key) => self.key(key),
+            Told::Mouse(event) => self.mouse_did(event),
+        }
+    }
+
+    fn mouse_did(&mut self, event: MouseEvent) -> Wish {
+        if self.help {
+            return Wish::Nothing;
+        }
+        match self.with_page(self.open, |page, ctx| page.mouse(event, ctx)) {
+            Reaction::Ignored => Wish::Nothing,
+            reaction => self.react(reaction),
+        }
+    }
+
     pub fn key(&mut self, key: Key) -> Wish {
         match key {
-            Key::Esc if self.help => self.help = false,
-            Key::Char('q') | Key::Esc | Key::Ctrl('c') => return Wish::Quit,
+            Key::Ctrl('c') => return Wish::Quit,
             Key::Ctrl('z') => return Wish::Suspend,
             Key::Ctrl('l') => return Wish::Redraw,
-            Key::Char('?' | 'h') => self.help = !self.help,
-            Key::Char('p' | ' ') => self.pause(),
+            Key::Esc | Key::Char('?' | 'h') if self.help => {
+                self.help = false;
+                return Wish::Draw;
+            }
+            _ if self.help => {}
+            _ => match self.with_page(self.open, |page, ctx| page.key(key, ctx)) {
+                Reaction::Ignored => {}
+                reaction => return self.react(reaction),
+            },
+        }
+        self.general_key(key)
+    }
+
+    fn react(&mut self, reaction: Reaction) -> Wish {
+        match reaction {
+            Reaction::Ignored | Reaction::Draw => {}
+            Reaction::Open(Open::Process(process)) => {
+                self.pages.process.show(process);
+                self.go(PageKind::Process);
+            }
+            Reaction::Open(Open::Device(device)) => {
+                self.pages.device.show(device);
+                self.go(PageKind::Device);
+            }
+            Reaction::Open(Open::Events) => self.go(PageKind::Events),
+        }
+        Wish::Draw
+    }
+
+    /// Keys that mean the same on every page.
+    fn general_key(&mut self, key: Key) -> Wish {
+        match key {
+            Key::Char('q') => return Wish::Quit,
+            Key::Esc if self.open == PageKind::Overview => return Wish::Quit,
+            Key::Esc => self.go(PageKind::Overview),
+            Key::Char('?' | 'h') => self.help = true,
+            Key::Char('p') => self.pause(),
+            Key::Char(' ') if self.time.is_none() => self.pause(),
+            Key::Char('u') => self.units = self.units.next(),
+            Key::Char('t') => self.theme = self.theme.with(self.theme.palette().next()),
+            Key::Char('m') => {
+                self.mouse = !self.mouse;
+                return Wish::Mouse(self.mouse);
+            }
+            _ if self.time.is_some() && time_wish(key).is_some() => {
+                return time_wish(key).map_or(Wish::Nothing, Wish::Time);
+            }
+            Key::Char('+' | '=') => return Wish::Refresh(self.pace.faster()),
+            Key::Char('-') => return Wish::Refresh(self.pace.slower()),
             _ if self.help => return Wish::Nothing,
-            Key::Char('<') | Key::Left => self.table.sort_by_next(&self.snapshot, false),
-            Key::Char('>' | 's') | Key::Right => self.table.sort_by_next(&self.snapshot, true),
-            Key::Char('r') => self.table.reverse(&self.snapshot),
-            Key::Up | Key::Char('k') => self.table.select_by(&self.snapshot, -1),
-            Key::Down | Key::Char('j') => self.table.select_by(&self.snapshot, 1),
-            Key::PageUp => self
-                .table
-                .select_by(&self.snapshot, -self.table.page_step()),
-            Key::PageDown => self.table.select_by(&self.snapshot, self.table.page_step()),
-            Key::Home | Key::Char('g') => self.table.select_by(&self.snapshot, isize::MIN),
-            Key::End | Key::Char('G') => self.table.select_by(&self.snapshot, isize::MAX),
-            Key::Backspace => self.table.select_none(),
+            Key::Char(digit @ '1'..='4') => {
+                let nth = usize::from(digit as u8 - b'1');
+                self.visit(PageKind::ALL[nth]);
+            }
+            Key::Tab => self.visit(self.open.neighbour(1)),
+            Key::BackTab => self.visit(self.open.neighbour(PageKind::ALL.len() - 1)),
             _ => return Wish::Nothing,
         }
         Wish::Draw
     }
 
+    /// Opens a page with what is selected in the overview, where it is about something.
+    fn visit(&mut self, kind: PageKind) {
+        if self.open == PageKind::Overview {
+            let context = self.context();
+            let process = self.pages.overview.selected_process(&context);
+            let device = self.pages.overview.selected_device(&context);
+            match (kind, process, device) {
+                (PageKind::Process, Some(process), _) => self.pages.process.show(process),
+                (PageKind::Device, _, Some(device)) => self.pages.device.show(device),
+                _ => {}
+            }
+        }
+        self.go(kind);
+    }
+
+    fn go(&mut self, kind: PageKind) {
+        self.open = kind;
+        self.update();
+    }
+
     fn pause(&mut self) {
         self.paused = !self.paused;
         if let Some(newest) = self.waiting.take() {
-            self.show(newest);
+            self.snapshot = newest;
+            self.update();
         }
     }
 }
 
-/// The process table: its rows in order, which of them are in sight, and which one is selected.
-#[derive(Debug)]
-pub struct Table {
-    pools: Vec<String>,
-    rows: Vec<Row>,
-    /// None: whoever holds most of the devices' own memory.
-    sort: Option<Column>,
-    descending: bool,
-    selected: Option<rows::Key>,
-    /// Where the selected row is now.
-    at: Option<usize>,
-    offset: usize,
-    page: usize,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            pools: Vec::new(),
-            rows: Vec::new(),
-            sort: None,
-            descending: true,
-            selected: None,
-            at: None,
-            offset: 0,
-            page: 1,
-        }
-    }
-}
-
-impl Table {
-    pub fn pools(&self) -> &[String] {
-        &self.pools
-    }
-
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    pub fn sorted_by(&self) -> (Column, bool) {
-        (self.column(), self.descending)
-    }
-
-    pub fn selected(&self) -> Option<&Row> {
-        self.rows.get(self.at?)
-    }
-
-    /// The rows in sight: where the first one stands, and whether each is the selected one.
-    pub fn in_sight(&self) -> (usize, impl Iterator<Item = (&Row, bool)>) {
-        let rows = self
-            .rows
-            .iter()
-            .enumerate()
-            .skip(self.offset)
-            .take(self.page);
-        (
-            self.offset,
-            rows.map(|(at, row)| (row, Some(at) == self.at)),
-        )
-    }
-
-    /// How many rows can be seen at once.
-    pub fn set_page(&mut self, page: usize) {
-        self.page = page.max(1);
-        self.scroll();
-    }
-
-    fn column(&self) -> Column {
-        let first_pool = || self.pools.first().cloned().map(Column::Pool);
-        self.sort.clone().or_else(first_pool).unwrap_or(Column::Pid)
-    }
-
-    fn page_step(&self) -> isize {
-        isize::try_from(self.page.saturating_sub(1).max(1)).unwrap_or(1)
-    }
-
-    fn update(&mut self, snapshot: &Snapshot, before: &Snapshot) {
-        // The selected row is remembered by what it is, for its place changes.
-        self.selected = self.selected().map(|row| row.key(before));
-        self.pools = rows::pools_of(snapshot);
-        if let Some(Column::Pool(pool)) = &self.sort
-            && !self.pools.contains(pool)
-        {
-            self.sort = None;
-            self.descending = true;
-        }
-        self.rows = rows::rows_of(snapshot, &self.pools);
-        self.sort(snapshot);
-    }
-
-    fn sort(&mut self, snapshot: &Snapshot) {
-        let column = self.column();
-        rows::sort(
-            &mut self.rows,
-            snapshot,
-            &self.pools,
-            &column,
-            self.descending,
-        );
-        if let Some(key) = &self.selected {
-            let found = self.rows.iter().position(|row| row.is(key, snapshot));
-            // Gone: the selection stays where it was.
-            self.at = found
-                .or(self.at)
-                .map(|at| at.min(self.rows.len().saturating_sub(1)));
-        }
-        self.scroll();
-    }
-
-    fn sort_by_next(&mut self, snapshot: &Snapshot, right: bool) {
-        let columns = Column::all(&self.pools);
-        let now = columns
-            .iter()
-            .position(|c| *c == self.column())
-            .unwrap_or(0);
-        let next = if right {
-            now + 1
-        } else {
-            now + columns.len() - 1
-        } % columns.len();
-        let column = columns[next].clone();
-        self.descending = column.descends_by_default();
-        self.sort = Some(column);
-        self.resort(snapshot);
-    }
-
-    fn reverse(&mut self, snapshot: &Snapshot) {
-        self.descending = !self.descending;
-        self.resort(snapshot);
-    }
-
-    fn resort(&mut self, snapshot: &Snapshot) {
-        self.selected = self.selected().map(|row| row.key(snapshot));
-        self.sort(snapshot);
-    }
-
-    fn select_by(&mut self, snapshot: &Snapshot, step: isize) {
-        let Some(last) = self.rows.len().checked_sub(1) else {
-            return;
-        };
-        let at = match self.at {
-            Some(at) => at.saturating_add_signed(step),
-            None if step == isize::MAX => last,
-            None => self.offset,
-        };
-        self.at = Some(at.min(last));
-        self.selected = self.selected().map(|row| row.key(snapshot));
-        self.scroll();
-    }
-
-    fn select_none(&mut self) {
-        self.at = None;
-        self.selected = None;
-        self.offset = 0;
-    }
-
-    /// Keeps the selected row, and as many rows as fit, in sight.
-    fn scroll(&mut self) {
-        if let Some(at) = self.at {
-            self.offset = self.offset.clamp((at + 1).saturating_sub(self.page), at);
-        }
-        self.offset = self.offset.min(self.rows.len().saturating_sub(self.page));
-    }
+/// Keys that move through a recording.
+fn time_wish(key: Key) -> Option<TimeWish> {
+    const STEP: Duration = Duration::from_secs(1);
+    Some(match key {
+        Key::Char(' ') => TimeWish::PlayOrPause,
+        Key::Char('[') => TimeWish::StepEvents(-1),
+        Key::Char(']') => TimeWish::StepEvents(1),
+        Key::Char('{') => TimeWish::Incident(false),
+        Key::Char('}') => TimeWish::Incident(true),
+        Key::Char(',') => TimeWish::Back(STEP),
+        Key::Char('.') => TimeWish::Forward(STEP),
+        Key::Char('(') => TimeWish::Start,
+        Key::Char(')') => TimeWish::End,
+        Key::Char('+' | '=') => TimeWish::Faster,
+        Key::Char('-') => TimeWish::Slower,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::views::sample;
-
-    fn app(snapshot: Snapshot) -> App {
-        let mut app = App::new(Theme::new(true, false), String::new());
-        app.show(Arc::new(snapshot));
-        app.table.set_page(4);
-        app
-    }
-
-    fn selected_pid(app: &App) -> Option<u32> {
-        app.table
-            .selected()
-            .map(|row| app.snapshot().processes[row.process].pid)
-    }
-
-    #[test]
-    fn the_selection_follows_its_row() {
-        let mut app = app(sample::busy());
-        assert_eq!(selected_pid(&app), None);
-        app.key(Key::Down);
-        assert_eq!(selected_pid(&app), Some(4011));
-        app.key(Key::Down);
-        assert_eq!(selected_pid(&app), Some(512));
-        let mut next = sample::busy();
-        next.processes[1].usage.as_mut().unwrap()[0].charged_bytes = Some(11 * sample::GIB);
-        app.show(Arc::new(next.clone()));
-        assert_eq!(selected_pid(&app), Some(512));
-        assert_eq!(app.table.at, Some(0), "it moved up");
-        app.key(Key::Char('r'));
-        assert_eq!(selected_pid(&app), Some(512));
-        next.processes.remove(1);
-        app.show(Arc::new(next));
-        assert!(
-            selected_pid(&app).is_some_and(|pid| pid != 512),
-            "what is gone is not selected"
-        );
-        app.show(Arc::new(sample::empty()));
-        assert_eq!(selected_pid(&app), None);
-    }
-
-    #[test]
-    fn scrolling_stays_inside() {
-        let mut app = app(sample::crowd(100));
-        for key in [
-            Key::End,
-            Key::PageDown,
-            Key::Down,
-            Key::PageUp,
-            Key::Home,
-            Key::Up,
-            Key::PageUp,
-            Key::End,
-        ] {
-            app.key(key);
-            let (first, rows) = app.table.in_sight();
-            let rows: Vec<_> = rows.collect();
-            assert_eq!(rows.len(), 4);
-            assert_eq!(
-                rows.iter().filter(|(_, selected)| *selected).count(),
-                1,
-                "{key:?}"
-            );
-            assert!(first <= 96);
-        }
-        assert_eq!(app.table.at, Some(99));
-        app.show(Arc::new(sample::crowd(2)));
-        assert_eq!(app.table.in_sight().1.count(), 2);
-    }
-
-    #[test]
-    fn a_pause_holds_what_is_seen_and_ends_with_the_newest() {
-        let mut app = app(sample::busy());
-        app.key(Key::Char('p'));
-        app.show(Arc::new(sample::empty()));
-        app.show(Arc::new(sample::troubled()));
-        assert_eq!(*app.snapshot(), sample::busy());
-        app.key(Key::Char('p'));
-        assert_eq!(*app.snapshot(), sample::troubled());
-    }
-
-    #[test]
-    fn keys_that_leave() {
-        let mut app = app(sample::busy());
-        for key in [Key::Char('q'), Key::Esc, Key::Ctrl('c')] {
-            assert_eq!(app.key(key), Wish::Quit);
-        }
-        app.key(Key::Char('?'));
-        assert_eq!(app.key(Key::Esc), Wish::Draw, "closes the help first");
-        assert_eq!(app.key(Key::Esc), Wish::Quit);
-        assert_eq!(app.key(Key::Char('x')), Wish::Nothing);
-    }
-
-    #[test]
-    fn sorting_goes_round_all_columns() {
-        let mut app = app(sample::busy());
-        let start = app.table.sorted_by();
-        let count = Column::all(app.table.pools()).len();
-        for _ in 0..count {
-            app.key(Key::Char('>'));
-        }
-        assert_eq!(app.table.sorted_by(), start);
-        app.key(Key::Char('<'));
-        assert_eq!(app.table.sorted_by(), (Column::Device, false));
-        let mut empty = App::new(Theme::new(true, false), String::new());
-        for key in [
-            Key::Char('s'),
-            Key::Char('r'),
-            Key::Down,
-            Key::End,
-            Key::PageUp,
-        ] {
-            empty.key(key);
-        }
-    }
-}
+mod tests;

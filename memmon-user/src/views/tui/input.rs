@@ -1,4 +1,4 @@
-//! Keys from the terminal, read on a thread of their own: a terminal that hangs up must end the view, and a
+//! Keys and the mouse from the terminal, read on a thread of their own: a terminal that hangs up must end the view, and a
 //! library that reads on after the end would spin instead.
 
 use std::io;
@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe, read};
 use tokio::sync::mpsc;
 
-use super::keys::{Key, Parser};
+use super::keys::{Parser, Told};
 
 /// How long to wait for the rest of a sequence: a lone escape byte is the Esc key.
 const REST_MS: u16 = 30;
 
 #[derive(Debug)]
 pub struct Input {
-    keys: mpsc::Receiver<Key>,
+    told: mpsc::Receiver<Told>,
     /// Closing it ends the thread.
     _stop: OwnedFd,
 }
@@ -26,24 +26,28 @@ impl Input {
     pub fn start(terminal: io::Result<OwnedFd>) -> io::Result<Self> {
         let terminal = terminal?;
         let (stopped, stop) = pipe()?;
-        let (sender, keys) = mpsc::channel(64);
+        let (sender, told) = mpsc::channel(64);
         thread::Builder::new()
             .name("tui-input".into())
             .spawn(move || {
                 // However it ends, the closed channel tells.
                 let _ = read_keys(&terminal, &stopped, &sender);
             })?;
-        Ok(Self { keys, _stop: stop })
+        Ok(Self { told, _stop: stop })
     }
 
     /// None when the terminal is gone.
-    pub async fn next(&mut self) -> Option<Key> {
-        self.keys.recv().await
+    pub async fn next(&mut self) -> Option<Told> {
+        self.told.recv().await
     }
 }
 
 /// Until the terminal hangs up, or nobody listens any more.
-fn read_keys(terminal: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<Key>) -> nix::Result<()> {
+fn read_keys(
+    terminal: &OwnedFd,
+    stopped: &OwnedFd,
+    sender: &mpsc::Sender<Told>,
+) -> nix::Result<()> {
     let mut parser = Parser::default();
     let mut buffer = [0; 1024];
     loop {
@@ -61,7 +65,7 @@ fn read_keys(terminal: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<Key>) 
             ready => ready?,
         };
         let events = watched.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let keys = if ready == 0 {
+        let told = if ready == 0 {
             parser.give_up().into_iter().collect()
         } else if !events[1].is_empty() {
             return Ok(());
@@ -75,8 +79,8 @@ fn read_keys(terminal: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<Key>) 
                 Err(e) => return Err(e),
             }
         };
-        for key in keys {
-            if sender.blocking_send(key).is_err() {
+        for one in told {
+            if sender.blocking_send(one).is_err() {
                 return Ok(());
             }
         }

@@ -1,4 +1,13 @@
-//! Bytes from a terminal → keys.
+//! Bytes from a terminal → keys, and what the mouse did.
+
+use super::mouse::{self, MouseEvent};
+
+/// What the terminal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Key(Key),
+    Mouse(MouseEvent),
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -34,9 +43,9 @@ pub struct Parser {
 }
 
 impl Parser {
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Key> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Told> {
         self.pending.extend_from_slice(bytes);
-        let mut keys = Vec::new();
+        let mut told = Vec::new();
         while let Some(length) = self.first() {
             let taken: Vec<u8> = self.pending.drain(..length).collect();
             if taken == PASTE_BEGIN {
@@ -44,10 +53,10 @@ impl Parser {
             } else if taken == PASTE_END {
                 self.pasting = false;
             } else if !self.pasting {
-                keys.extend(key(&taken));
+                told.extend(tell(&taken));
             }
         }
-        keys
+        told
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -55,10 +64,10 @@ impl Parser {
     }
 
     /// Nothing more came: an escape byte was the key of that name, anything else was cut short.
-    pub fn give_up(&mut self) -> Option<Key> {
+    pub fn give_up(&mut self) -> Option<Told> {
         let escape = self.pending == b"\x1b" && !self.pasting;
         self.pending.clear();
-        escape.then_some(Key::Esc)
+        escape.then_some(Told::Key(Key::Esc))
     }
 
     /// The length of the first whole key, if there is one.
@@ -80,6 +89,13 @@ impl Parser {
             0xf0..=0xf4 => whole(4),
             _ => Some(1),
         }
+    }
+}
+
+fn tell(bytes: &[u8]) -> Option<Told> {
+    match bytes {
+        [0x1b, b'[', b'<', middle @ .., last] => mouse::event(middle, *last).map(Told::Mouse),
+        _ => key(bytes).map(Told::Key),
     }
 }
 
@@ -123,10 +139,32 @@ fn sequence(middle: &[u8], last: u8) -> Option<Key> {
 mod tests {
     use super::*;
 
+    fn keys(bytes: &[u8]) -> Vec<Key> {
+        let told = Parser::default().feed(bytes).into_iter();
+        let key = |told| match told {
+            Told::Key(key) => Some(key),
+            Told::Mouse(_) => None,
+        };
+        told.filter_map(key).collect()
+    }
+
+    #[test]
+    fn the_mouse_between_keys() {
+        let told = Parser::default().feed(b"a\x1b[<0;3;4Mb");
+        assert_eq!(told.len(), 3);
+        assert!(matches!(
+            told[1],
+            Told::Mouse(MouseEvent {
+                column: 2,
+                row: 3,
+                ..
+            })
+        ));
+    }
+
     #[test]
     fn keys_as_terminals_send_them() {
-        let keys = Parser::default()
-            .feed(b"q\x03\x1b[A\x1bOB\x1b[5~\x1b[1;5H\x1b[F\x1b[Zp\x7f\r<\xe2\x88\x9e");
+        let keys = keys(b"q\x03\x1b[A\x1bOB\x1b[5~\x1b[1;5H\x1b[F\x1b[Zp\x7f\r<\xe2\x88\x9e");
         use Key::*;
         let expected = [
             Char('q'),
@@ -152,19 +190,17 @@ mod tests {
         assert_eq!(parser.feed(b"\x1b"), []);
         assert_eq!(parser.feed(b"["), []);
         assert!(parser.is_waiting());
-        assert_eq!(parser.feed(b"6~x"), [Key::PageDown, Key::Char('x')]);
+        let rest = [Key::PageDown, Key::Char('x')].map(Told::Key);
+        assert_eq!(parser.feed(b"6~x"), rest);
         assert_eq!(parser.feed(b"\x1b"), []);
-        assert_eq!(parser.give_up(), Some(Key::Esc));
+        assert_eq!(parser.give_up(), Some(Told::Key(Key::Esc)));
         assert!(!parser.is_waiting());
-        assert_eq!(parser.feed(b"\x1b\x1b"), [Key::Esc]);
+        assert_eq!(parser.feed(b"\x1b\x1b"), [Told::Key(Key::Esc)]);
     }
 
     #[test]
     fn what_is_pasted_is_not_obeyed() {
-        assert_eq!(
-            Parser::default().feed(b"\x1b[200~quit q\n\x1b[201~p"),
-            [Key::Char('p')]
-        );
+        assert_eq!(keys(b"\x1b[200~quit q\n\x1b[201~p"), [Key::Char('p')]);
     }
 
     #[test]

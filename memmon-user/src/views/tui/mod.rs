@@ -1,40 +1,58 @@
 //! The live view on a terminal.
 //!
-//! Its only source is a watch channel of snapshots. [`app`] is the state and what keys do to it, without any I/O;
-//! [`draw`] turns the state into cells; [`terminal`] and [`input`] are the only parts that know a terminal.
+//! [`source`] is where it gets what it shows. [`app`] is the state and what keys do to it, without any I/O; [`pages`] are
+//! what it shows, one at a time; [`draw`] turns the state into cells; [`terminal`] and [`input`] are the only parts that
+//! know a terminal.
 
 mod app;
 mod draw;
+mod history;
 mod input;
 mod keys;
-mod rows;
+mod moment;
+mod mouse;
+mod pace;
+mod pages;
+mod questions;
+mod screen;
+mod signals;
 pub mod source;
 mod terminal;
 mod theme;
+mod units;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::app::{App, Wish};
 use self::input::Input;
+use self::pace::Pace;
+use self::questions::Questions;
+pub use self::screen::Screen;
+use self::signals::{Arrived, Signals};
+use self::source::Source;
 use self::terminal::Terminal;
+pub use self::theme::Palette;
 use self::theme::Theme;
 use super::environment;
 use crate::tables::snapshot::Snapshot;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// New snapshots are shown no more often than this.
+    /// New snapshots are shown no more often than this, until keys say otherwise.
     pub refresh: Duration,
     /// What is observed, in words; where empty, what the snapshot says.
     pub scope: String,
-    pub color: bool,
+    pub palette: Palette,
     pub ascii: bool,
+    /// Whether the mouse is taken.
+    pub mouse: bool,
+    /// Hears how often the reader wants snapshots.
+    pub pace: Option<watch::Sender<Duration>>,
 }
 
 impl Options {
@@ -43,8 +61,15 @@ impl Options {
         Self {
             refresh,
             scope,
-            color: environment::color(),
+            palette: if environment::color() {
+                let background = std::env::var("COLORFGBG").unwrap_or_default();
+                Palette::of_background(&background)
+            } else {
+                Palette::None
+            },
             ascii: !environment::utf8(),
+            mouse: true,
+            pace: None,
         }
     }
 }
@@ -72,11 +97,11 @@ pub enum Error {
     Panicked,
 }
 
-/// Shows snapshots until the user leaves. Whatever happens, the terminal is left as it was found;
+/// Shows what the source tells until the user leaves. Whatever happens, the terminal is left as it was found;
 /// dropping the future does so too.
-pub async fn run(source: watch::Receiver<Arc<Snapshot>>, options: Options) -> Result<Exit, Error> {
+pub async fn run(source: Source, options: Options) -> Result<Exit, Error> {
     let mut signals = Signals::new().map_err(Error::Signals)?;
-    let terminal = Terminal::enter()?;
+    let terminal = Terminal::enter(options.mouse)?;
     let input = Input::start(terminal.input()).map_err(Error::Terminal)?;
     let ended = show(source, options, terminal, input, &mut signals).await;
     match ended {
@@ -86,22 +111,40 @@ pub async fn run(source: watch::Receiver<Arc<Snapshot>>, options: Options) -> Re
 }
 
 async fn show(
-    mut source: watch::Receiver<Arc<Snapshot>>,
+    source: Source,
     options: Options,
     mut terminal: Terminal,
     mut input: Input,
     signals: &mut Signals,
 ) -> Result<Exit, Error> {
-    let mut app = App::new(Theme::new(options.color, options.ascii), options.scope);
-    app.show(source.borrow_and_update().clone());
-    // A little earlier than the source's own pace: else its jitter would make us miss every other snapshot.
-    let pace = options.refresh * 9 / 10;
-    let mut next = Instant::now() + pace;
+    let Source {
+        mut snapshots,
+        inspections,
+        mut link,
+        time,
+    } = source;
+    let (time_wishes, mut time_state) = time.map(|time| (time.wishes, time.state)).unzip();
+    let mut questions = Questions::new(inspections);
+    let mut app = App::new(Theme::of(options.palette, options.ascii), options.scope);
+    app.set_pace(Pace::new(options.refresh));
+    app.set_mouse(options.mouse);
+    app.set_inspectable(questions.are_heard());
+    app.show(snapshots.borrow_and_update().clone());
+    if let Some(link) = &mut link {
+        app.set_link(*link.borrow_and_update());
+    }
+    if let Some(state) = &mut time_state {
+        app.set_time(state.borrow_and_update().clone());
+    }
+    let mut next = Instant::now() + app.pace.patience();
     let mut news_at = Instant::now();
     let mut clock = interval(Duration::from_secs(1));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut dirty = true;
     loop {
+        if !app.is_paused() {
+            questions.ask(app.wants());
+        }
         // A terminal that is slow to take a frame is given fewer of them.
         if dirty && terminal.is_idle() {
             terminal
@@ -122,28 +165,58 @@ async fn show(
                 flushed.map_err(Error::Terminal)?;
                 continue;
             }
-            key = input.next() => match key {
+            told = input.next() => match told {
                 None => return Ok(Exit::TerminalGone),
-                Some(key) => match app.key(key) {
+                Some(told) => match app.told(told) {
                     Wish::Nothing => continue,
                     Wish::Draw => {}
                     Wish::Redraw => terminal.forget(),
+                    Wish::Mouse(wanted) => terminal.set_mouse(wanted).map_err(Error::Terminal)?,
+                    Wish::Refresh(every) => {
+                        next = next.min(Instant::now() + app.pace.patience());
+                        if let Some(pace) = &options.pace {
+                            pace.send_replace(every);
+                        }
+                    }
+                    Wish::Time(wish) => {
+                        // One that cannot be heard now is not worth waiting for.
+                        if let Some(wishes) = &time_wishes {
+                            let _ = wishes.try_send(wish);
+                        }
+                        continue;
+                    }
                     Wish::Suspend => terminal.suspend().map_err(Error::Terminal)?,
                     Wish::Quit => return Ok(Exit::Quit),
                 },
             },
-            alive = news(&mut source, next), if !app.source_ended() => {
+            alive = news(&mut snapshots, next), if !app.source_ended() => {
                 if alive {
-                    next = Instant::now() + pace;
+                    next = Instant::now() + app.pace.patience();
                     news_at = Instant::now();
-                    app.show(source.borrow_and_update().clone());
+                    app.show(snapshots.borrow_and_update().clone());
+                    questions.refresh();
                 } else {
                     app.end_source();
                 }
             }
+            answer = questions.answer() => {
+                app.set_inspectable(questions.are_heard());
+                if let Some(list) = answer {
+                    app.take(list);
+                }
+            }
+            state = changed(&mut link) => match state {
+                Some(state) => app.set_link(state),
+                None => link = None,
+            },
+            state = changed(&mut time_state) => match state {
+                Some(state) => app.set_time(state),
+                None => time_state = None,
+            },
             _ = clock.tick() => {
                 let quiet = news_at.elapsed();
-                if !app.set_quiet((quiet > options.refresh * 3).then_some(quiet.as_secs())) {
+                let is_long = quiet > app.pace.every() * 3 && app.time().is_none();
+                if !app.set_quiet(is_long.then_some(quiet.as_secs())) {
                     continue;
                 }
             }
@@ -158,46 +231,13 @@ async fn news(source: &mut watch::Receiver<Arc<Snapshot>>, not_before: Instant) 
     source.changed().await.is_ok()
 }
 
-enum Arrived {
-    End(i32),
-    Stop,
-    Continue,
-    Resize,
-}
-
-struct Signals {
-    ends: [(Signal, i32); 4],
-    stop: Signal,
-    resume: Signal,
-    resize: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let end = |number: i32| signal(SignalKind::from_raw(number)).map(|s| (s, number));
-        Ok(Self {
-            ends: [
-                end(libc::SIGTERM)?,
-                end(libc::SIGHUP)?,
-                end(libc::SIGINT)?,
-                end(libc::SIGQUIT)?,
-            ],
-            stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-            resume: signal(SignalKind::from_raw(libc::SIGCONT))?,
-            resize: signal(SignalKind::window_change())?,
-        })
-    }
-
-    async fn next(&mut self) -> Arrived {
-        let [(a, a_no), (b, b_no), (c, c_no), (d, d_no)] = &mut self.ends;
-        tokio::select! {
-            _ = a.recv() => Arrived::End(*a_no),
-            _ = b.recv() => Arrived::End(*b_no),
-            _ = c.recv() => Arrived::End(*c_no),
-            _ = d.recv() => Arrived::End(*d_no),
-            _ = self.stop.recv() => Arrived::Stop,
-            _ = self.resume.recv() => Arrived::Continue,
-            _ = self.resize.recv() => Arrived::Resize,
+/// What is new; none where there will never be news again. Where there is no source, waits for ever.
+async fn changed<T: Clone>(source: &mut Option<watch::Receiver<T>>) -> Option<T> {
+    match source {
+        None => std::future::pending().await,
+        Some(source) => {
+            source.changed().await.ok()?;
+            Some(source.borrow_and_update().clone())
         }
     }
 }

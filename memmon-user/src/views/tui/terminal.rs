@@ -1,4 +1,4 @@
-//! The terminal: raw mode and the alternate screen while the view is up, and as it was on every way out.
+//! The terminal: raw mode, the alternate screen and the mouse while the view is up, and as it was on every way out.
 //!
 //! Frames are written by a thread of their own. A terminal that takes no output (a stalled ssh) then costs frames,
 //! not the signals and the keys that end the view.
@@ -24,7 +24,11 @@ use super::Error;
 /// Alternate screen, cursor hidden, pasted text marked as such.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[2J";
 /// The same backwards; an unfinished frame is ended first.
-const LEAVE: &[u8] = b"\x1b[?2026l\x1b[0m\x1b[?2004l\x1b[?25h\x1b[?1049l";
+const LEAVE: &[u8] =
+    b"\x1b[?2026l\x1b[0m\x1b[?1006l\x1b[?1002l\x1b[?1000l\x1b[?2004l\x1b[?25h\x1b[?1049l";
+/// Presses, drags and the wheel are reported, as numbers of any size. Holding Shift selects text all the same.
+const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1002h\x1b[?1006h";
+const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 /// Between these the terminal shows nothing half done, where it knows them.
 const FRAME_BEGIN: &[u8] = b"\x1b[?2026h";
 const FRAME_END: &[u8] = b"\x1b[?2026l";
@@ -68,10 +72,12 @@ pub struct Terminal {
     busy: bool,
     /// What the terminal shows; none where that is not known.
     shown: Option<Buffer>,
+    /// Whether the mouse is wanted.
+    mouse: bool,
 }
 
 impl Terminal {
-    pub fn enter() -> Result<Self, Error> {
+    pub fn enter(mouse: bool) -> Result<Self, Error> {
         let output =
             terminal_fd(libc::STDOUT_FILENO).ok_or(Error::NotATerminal("standard output"))?;
         let output = Arc::new(File::from(output));
@@ -104,6 +110,7 @@ impl Terminal {
             written,
             busy: false,
             shown: None,
+            mouse,
         };
         terminal.resume().map_err(Error::Terminal)?;
         Ok(terminal)
@@ -186,7 +193,21 @@ impl Terminal {
         if was_active {
             return Ok(());
         }
-        (&*self.output).write_all(ENTER)
+        (&*self.output).write_all(ENTER)?;
+        if self.mouse {
+            (&*self.output).write_all(MOUSE_ON)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the mouse, or leaves it to the terminal. Only while idle.
+    pub fn set_mouse(&mut self, wanted: bool) -> io::Result<()> {
+        self.mouse = wanted;
+        let words = if wanted { MOUSE_ON } else { MOUSE_OFF };
+        self.busy = true;
+        self.frames
+            .send(words.to_vec())
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     fn area(&self) -> Rect {

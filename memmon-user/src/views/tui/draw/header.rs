@@ -1,10 +1,14 @@
-//! Who is looking, at what, and how fresh it is.
+//! Who is looking, at what, and how fresh it is; and the pages there are.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::super::app::App;
+use super::super::moment;
+use super::super::pages::PageKind;
+use super::super::units::Units;
 use super::pen::Pen;
+use crate::server::Link;
 use crate::views::health::is_running;
 use crate::views::text;
 use crate::views::units::counted;
@@ -39,6 +43,12 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     if !snapshot.taken_at.is_empty() {
         right.push((format!("{counts}  "), theme.quiet()));
     }
+    if app.time().is_none() && app.pace != app.pace_asked_for() {
+        right.push((format!("{}  ", app.pace.words()), theme.quiet()));
+    }
+    if app.units() != Units::Auto {
+        right.push((format!("{}  ", app.units().name()), theme.quiet()));
+    }
     if app.is_paused() {
         right.push(("PAUSED  ".into(), theme.warning()));
     }
@@ -47,7 +57,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     } else if let Some(seconds) = app.quiet() {
         right.push((format!("last news {seconds} s ago  "), theme.quiet()));
     }
-    if let Some(time) = clock(&snapshot.taken_at) {
+    if let Some(time) = moment::clock(&snapshot.taken_at) {
         right.push((time, theme.plain()));
     }
     // Where not all of it fits, the last words count most.
@@ -58,11 +68,35 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     pen.flush(&right);
 }
 
-/// `12:00:00 UTC` of an RFC 3339 time.
-fn clock(time: &str) -> Option<String> {
-    let (_, clock) = time.split_once('T')?;
-    let zone = if clock.ends_with('Z') { " UTC" } else { "" };
-    clock
-        .get(..8)
-        .map(|clock| format!("{}{zone}", text::visible(clock)))
+/// What the reader must not overlook: that these numbers are old.
+pub fn banner(app: &App) -> Option<String> {
+    let Link::Lost { since_ns } = app.link() else {
+        return None;
+    };
+    let lost = moment::words_of_nanos(since_ns);
+    Some(format!(
+        "The daemon is gone since {lost}, and is tried again and again; what is shown is from before."
+    ))
+}
+
+/// The keys 1 to 4, and what they open; the open one stands out.
+pub fn draw_tabs(app: &App, area: Rect, buffer: &mut Buffer) {
+    let theme = app.theme;
+    let mut pen = Pen::new(buffer, area, 0, theme);
+    for (nth, kind) in PageKind::ALL.into_iter().enumerate() {
+        let is_open = kind == app.open_page();
+        let words = if is_open {
+            text::visible(&app.page_title(kind))
+        } else {
+            kind.name().into()
+        };
+        let style = if is_open {
+            theme.title()
+        } else {
+            theme.quiet()
+        };
+        pen.put(&format!("{} ", nth + 1), theme.quiet())
+            .put(&words, style)
+            .skip(3);
+    }
 }

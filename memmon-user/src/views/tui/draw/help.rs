@@ -1,27 +1,26 @@
-//! The keys in a line, and the page that explains the columns.
+//! The keys in a line, and the page that explains them all.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::super::app::App;
-use super::length;
+use super::super::pages::PageKind;
 use super::pen::Pen;
+use super::{MARGIN, length};
 use crate::views::text;
-use crate::views::units::grouped;
+
+type Entry = (&'static str, &'static str);
 
 pub fn draw_line(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = app.theme;
-    let pause = if app.is_paused() { "go on" } else { "pause" };
     let mut pen = Pen::new(buffer, area, 0, theme);
-    let keys = [
-        ("q", "quit"),
-        ("?", "help"),
-        ("p", pause),
-        ("< >", "sort"),
-        ("r", "reverse"),
-        (theme.signs.up_down, "select"),
-    ];
-    for (key, what) in keys {
+    let pause = if app.is_paused() { "go on" } else { "pause" };
+    let leave = match app.open_page() {
+        PageKind::Overview => ("q", "quit"),
+        _ => ("Esc", "back"),
+    };
+    let general = [leave, ("?", "help"), ("p", pause)];
+    for (key, what) in general.into_iter().chain(app.page().keys().iter().copied()) {
         if pen.room() < text::width(key) + what.len() + 3 {
             break;
         }
@@ -30,71 +29,106 @@ pub fn draw_line(app: &App, area: Rect, buffer: &mut Buffer) {
             .put(what, theme.quiet())
             .skip(2);
     }
-    let (first, rows) = app.table.in_sight();
-    let seen = rows.count();
-    if seen < app.table.len() {
-        let rows = format!(
-            "rows {}-{} of {}",
-            first + 1,
-            first + seen,
-            grouped(app.table.len() as u64)
-        );
-        pen.flush(&[(rows, theme.quiet())]);
-    }
 }
 
-const PAGE: [(&str, &str); 20] = [
-    ("q Esc Ctrl-C", "quit"),
-    ("p Space", "pause, and go on with the newest"),
-    ("< > s", "sort by the column to the left, to the right"),
-    ("r", "reverse the order"),
+/// At the right end of that line.
+pub fn draw_status(app: &App, screen: Rect, buffer: &mut Buffer) {
+    let Some(words) = app.page().status() else {
+        return;
+    };
+    let line = screen.bottom() - 1;
+    let end = screen.right() - MARGIN;
+    let begin = (screen.x..end)
+        .rev()
+        .find(|x| {
+            buffer
+                .cell((*x, line))
+                .is_some_and(|cell| cell.symbol() != " ")
+        })
+        .map_or(screen.x, |x| x + 2);
+    let area = Rect {
+        x: begin,
+        y: line,
+        width: end.saturating_sub(begin),
+        height: 1,
+    };
+    Pen::new(buffer, area, 0, app.theme).flush(&[(words, app.theme.quiet())]);
+}
+
+const GENERAL: [Entry; 7] = [
     (
-        "Up Down PgUp PgDn Home End",
-        "select a row; Backspace selects none",
+        "1 2 3 4  Tab",
+        "overview, process, device, events; the next one",
+    ),
+    (
+        "q Ctrl-C  Esc",
+        "quit; back to the overview, and from there: quit",
+    ),
+    ("p Space", "pause, and go on with the newest"),
+    ("+ -", "look more often, less often: from 100 ms to 10 s"),
+    (
+        "u  t",
+        "units: auto, bytes, MiB, % of the pool; colours: dark, light, none",
+    ),
+    (
+        "m",
+        "leave the mouse to the terminal, to select text; take it",
     ),
     (
         "Ctrl-L Ctrl-Z",
         "draw anew; back to the shell for a while (fg returns)",
     ),
-    ("", ""),
-    (
-        "DRAM, L1, ...",
-        "what the allocator took from the device's pool",
-    ),
-    ("CB", "circular buffers as registered; not part of L1"),
-    (
-        "LIVE ALLOCS",
-        "allocations now and ever, without circular buffers",
-    ),
-    (
-        "PEAK",
-        "the most the process ever held of the device's memory",
-    ),
-    ("FAILED", "allocations that failed: out of memory"),
-    ("SINCE start", "seen from its first allocation on"),
-    (
-        "SINCE recovered",
-        "what came before was read from its memory",
-    ),
-    ("SINCE attach", "what came before is not known"),
-    ("", ""),
-    ("?  ~  -", "not known; not exact; never held any"),
-    (
-        "dimmed",
-        "ended less than a minute ago, with what it held then",
-    ),
-    (
-        "bar",
-        "used now; up to its peak; free. Yellow from 75 %, red from 90 %",
-    ),
-    ("", "press ? or Esc to close"),
 ];
+
+const RECORDING: [Entry; 9] = [
+    (
+        "1 2 3 4  Tab",
+        "overview, process, device, events; the next one",
+    ),
+    (
+        "q Ctrl-C  Esc",
+        "quit; back to the overview, and from there: quit",
+    ),
+    ("Space  + -", "play or stand still; faster, slower"),
+    ("[ ]", "the event before, the next one"),
+    ("{ }", "the failure, ending or notice before, the next one"),
+    (
+        ", .  ( )",
+        "a second back, a second on; the beginning, the end",
+    ),
+    (
+        "u  t",
+        "units: auto, bytes, MiB, % of the pool; colours: dark, light, none",
+    ),
+    (
+        "m",
+        "leave the mouse to the terminal, to select text; take it",
+    ),
+    (
+        "Ctrl-L Ctrl-Z",
+        "draw anew; back to the shell for a while (fg returns)",
+    ),
+];
+
+const KEYS: usize = 27;
+const WORDS: usize = 68;
 
 pub fn draw_page(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = app.theme;
-    let (keys, words) = (27, 64);
-    let width = length(keys + words + 4).min(area.width);
-    let height = length(PAGE.len() + 2).min(area.height);
+    let general: &[Entry] = if app.time().is_some() {
+        &RECORDING
+    } else {
+        &GENERAL
+    };
+    let own = app.page().help();
+    let mut entries: Vec<Entry> = own.to_vec();
+    if !own.is_empty() {
+        entries.push(("", ""));
+    }
+    entries.extend(general);
+    entries.push(("", "press ? or Esc to close"));
+    let width = length(KEYS + WORDS + 4).min(area.width);
+    let height = length(entries.len() + 2).min(area.height);
     let page = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,
@@ -117,13 +151,18 @@ pub fn draw_page(app: &App, area: Rect, buffer: &mut Buffer) {
         width: width.saturating_sub(2),
         height: height.saturating_sub(2),
     };
+    // Where not all of it fits, the keys come first; what the signs mean is in the README, too.
+    let room = usize::from(inside.height);
+    while entries.len() > room && entries.len() > general.len() + 1 {
+        entries.remove(entries.len() - general.len() - 2);
+    }
     // Where it is narrow, the words matter more than their column.
-    let keys = if usize::from(width) < keys + words {
+    let keys = if usize::from(width) < KEYS + WORDS {
         17
     } else {
-        keys
+        KEYS
     };
-    for (nth, (key, what)) in PAGE.iter().enumerate() {
+    for (nth, (key, what)) in entries.iter().enumerate() {
         let mut pen = Pen::new(buffer, inside, length(nth), theme);
         pen.left(key, keys, theme.strong())
             .skip(1)

@@ -1,12 +1,12 @@
-//! State → cells. One file for each part of the screen; all of them only read.
+//! State → cells: what stands around the open page. One file for each part of the screen; all of them only read.
 
-mod detail;
-mod devices;
+pub mod bar;
 mod header;
 mod health;
 mod help;
-mod pen;
-mod processes;
+pub mod pen;
+pub mod spark;
+mod time;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -17,10 +17,10 @@ use super::app::App;
 /// Below this there is no room to say anything true.
 const LEAST: (u16, u16) = (24, 6);
 /// From this height on there is room for air between the parts.
-const AIRY: u16 = 18;
+pub const AIRY: u16 = 18;
 const MARGIN: u16 = 1;
 
-/// The whole screen. Tells the table how many rows can be seen.
+/// The whole screen. Tells the page how much room it has.
 pub fn frame(app: &mut App, buffer: &mut Buffer) {
     let screen = buffer.area;
     if screen.width < LEAST.0 || screen.height < LEAST.1 {
@@ -35,40 +35,37 @@ pub fn frame(app: &mut App, buffer: &mut Buffer) {
     };
     let air = u16::from(screen.height >= AIRY);
     let mut rest = inside;
-    let top = cut_top(&mut rest, 1);
+    header::draw(app, cut_top(&mut rest, 1), buffer);
+    if let Some(words) = header::banner(app) {
+        let area = cut_top(&mut rest, 1);
+        Pen::new(buffer, area, 0, app.theme).put(&words, app.theme.bad());
+    }
+    if screen.height >= AIRY {
+        header::draw_tabs(app, cut_top(&mut rest, 1), buffer);
+    }
     cut_top(&mut rest, air);
-    let bottom = cut_bottom(&mut rest, 1);
-    let health_lines = health::lines(app, usize::from(rest.height / 4).max(1));
-    let health_area = cut_bottom(&mut rest, length(health_lines.len()));
+    help::draw_line(app, cut_bottom(&mut rest, 1), buffer);
+    if let Some(time) = app.time() {
+        let lines = time::lines(time, screen.height >= AIRY);
+        time::draw(app, time, cut_bottom(&mut rest, lines), buffer);
+    }
+    let lines = health::lines(app, usize::from(rest.height / 4).max(1));
+    let area = cut_bottom(&mut rest, length(lines.len()));
+    health::draw(app, &lines, area, buffer);
     cut_bottom(&mut rest, air);
-    let detail_lines = detail::lines(app, usize::from(rest.height / 3));
-    if !detail_lines.is_empty() {
-        let area = cut_bottom(&mut rest, length(detail_lines.len()));
-        detail::draw(app, &detail_lines, area, buffer);
-        cut_bottom(&mut rest, air);
-    }
-    let devices = devices::wanted(app, rest.height);
-    if devices > 0 {
-        let area = cut_top(&mut rest, devices);
-        devices::draw(app, area, buffer);
-        cut_top(&mut rest, air);
-    }
-    app.table
-        .set_page(usize::from(rest.height.saturating_sub(1)));
-    header::draw(app, top, buffer);
-    processes::draw(app, rest, buffer);
-    health::draw(app, &health_lines, health_area, buffer);
-    help::draw_line(app, bottom, buffer);
+    app.with_page(app.open_page(), |page, ctx| page.draw(rest, buffer, ctx));
+    // The page knows only now which rows are in sight.
+    help::draw_status(app, screen, buffer);
     if app.shows_help() {
         help::draw_page(app, inside, buffer);
     }
 }
 
-fn length(lines: usize) -> u16 {
+pub fn length(lines: usize) -> u16 {
     u16::try_from(lines).unwrap_or(u16::MAX)
 }
 
-fn cut_top(rest: &mut Rect, lines: u16) -> Rect {
+pub fn cut_top(rest: &mut Rect, lines: u16) -> Rect {
     let lines = lines.min(rest.height);
     let taken = Rect {
         height: lines,
@@ -79,7 +76,7 @@ fn cut_top(rest: &mut Rect, lines: u16) -> Rect {
     taken
 }
 
-fn cut_bottom(rest: &mut Rect, lines: u16) -> Rect {
+pub fn cut_bottom(rest: &mut Rect, lines: u16) -> Rect {
     let lines = lines.min(rest.height);
     rest.height -= lines;
     Rect {

@@ -3,25 +3,36 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::super::app::App;
-use super::length;
-use super::pen::Pen;
+use super::super::group::Grouping;
+use super::super::table::{Line, Table};
+use super::cells::group_label;
 use crate::tables::snapshot::Usage;
 use crate::views::pools::{self, CIRCULAR_BUFFERS};
 use crate::views::text;
-use crate::views::units::{UNKNOWN, grouped};
+use crate::views::tui::{
+    draw::{length, pen::Pen},
+    pages::Context,
+};
+use crate::views::units::{UNKNOWN, counted, grouped};
 
 /// Empty where nothing is selected, or where there is no room for it.
-pub fn lines(app: &App, most: usize) -> Vec<String> {
-    let snapshot = app.snapshot();
-    let Some(row) = app.table.selected() else {
+pub fn lines(table: &Table, ctx: &Context<'_>, most: usize) -> Vec<String> {
+    let snapshot = ctx.snapshot;
+    let (Some(line), Some(row)) = (table.selected(), table.selected_row()) else {
         return Vec::new();
     };
     if most < 3 {
         return Vec::new();
     }
-    let dot = app.theme.signs.dot;
-    let process = &snapshot.processes[row.process];
+    if let Line::Group(at) = line
+        && table.grouping() != Grouping::Process
+    {
+        let group = table.group(at);
+        let rows = counted(group.rows.len() as u64, "row", "rows");
+        return vec![format!("{}, {rows}", group_label(group, table, ctx))];
+    }
+    let dot = ctx.theme.signs.dot;
+    let process = row.process(snapshot);
     let mut about = vec![format!("{} {}", process.pid, text::visible(&process.comm))];
     about.push(format!(
         "user {}",
@@ -46,12 +57,8 @@ pub fn lines(app: &App, most: usize) -> Vec<String> {
             lines.push("Its library is not understood: what it holds is not known.".into())
         }
         (Some(_), None) => lines.push("It holds nothing.".into()),
-        (Some(usage), Some(place)) => {
-            let here = |u: &&Usage| {
-                (&u.runtime, u.device, &u.device_uid)
-                    == (&place.runtime, place.device, &place.device_uid)
-            };
-            let mut here: Vec<&Usage> = usage.iter().filter(here).collect();
+        (Some(_), Some(_)) => {
+            let mut here: Vec<&Usage> = row.usages(snapshot).collect();
             here.sort_by(|a, b| pools::order(&a.pool, &b.pool));
             lines.extend(here.into_iter().map(pool));
         }
@@ -83,13 +90,13 @@ fn pool(usage: &Usage) -> String {
     )
 }
 
-pub fn draw(app: &App, lines: &[String], area: Rect, buffer: &mut Buffer) {
+pub fn draw(lines: &[String], area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) {
     for (nth, line) in lines.iter().enumerate() {
         let style = if nth == 0 {
-            app.theme.strong()
+            ctx.theme.strong()
         } else {
-            app.theme.plain()
+            ctx.theme.plain()
         };
-        Pen::new(buffer, area, length(nth), app.theme).put(line, style);
+        Pen::new(buffer, area, length(nth), ctx.theme).put(line, style);
     }
 }

@@ -3,14 +3,17 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::super::app::App;
-use super::super::theme::Theme;
-use super::length;
-use super::pen::Pen;
+use super::{cards, device_ask};
+use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::{Device, Pool};
 use crate::views::pools::{self, CIRCULAR_BUFFERS};
 use crate::views::text;
-use crate::views::units::{Bytes, UNKNOWN, counted, percent};
+use crate::views::tui::{
+    draw::{bar, length, pen::Pen},
+    pages::Context,
+    units::Units,
+};
+use crate::views::units::{Bytes, UNKNOWN, counted};
 
 const GAP: usize = 3;
 const SIZE: usize = 6;
@@ -18,10 +21,13 @@ const PERCENT: usize = 4;
 /// The first pool's bar takes what is left, between these.
 const FIRST_BAR: (usize, usize) = (6, 40);
 const OTHER_BAR: usize = 8;
+/// The last minutes of the first pool: in so many cells, from such a width on.
+const PAST: usize = GAP + 20;
+const WITH_PAST: u16 = 120;
 
 /// How many lines it would like of what there is.
-pub fn wanted(app: &App, height: u16) -> u16 {
-    let devices = length(app.snapshot().devices.len());
+pub fn wanted(ctx: &Context<'_>, height: u16) -> u16 {
+    let devices = length(ctx.snapshot.devices.len());
     if devices == 0 || height < 5 {
         return 0;
     }
@@ -52,19 +58,22 @@ impl Place {
     }
 }
 
-pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = app.theme;
-    let devices = &app.snapshot().devices;
+/// Returns where each device is.
+pub fn draw(area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) -> Vec<(Rect, DeviceAsk)> {
+    let theme = ctx.theme;
+    let devices = &ctx.snapshot.devices;
+    if area.height == 0 || devices.is_empty() {
+        return Vec::new();
+    }
     let pools = pools_of(devices);
-    let many_runtimes = devices.iter().any(|d| d.runtime != devices[0].runtime);
-    let label = |d: &Device| label(d, devices, many_runtimes);
-    let widest = devices
+    let labels = devices
         .iter()
-        .map(|d| text::width(&label(d)))
-        .max()
-        .unwrap_or(0);
+        .map(|device| text::width(&label(device, ctx)));
+    let widest = labels.max().unwrap_or(0);
     let label_width = widest.clamp("DEVICE".len(), usize::from(area.width / 4).max(6));
-    let places = places(usize::from(area.width).saturating_sub(label_width), &pools);
+    let past = if area.width >= WITH_PAST { PAST } else { 0 };
+    let room = usize::from(area.width).saturating_sub(label_width + past);
+    let places = places(room, &pools);
 
     let mut pen = Pen::new(buffer, area, 0, theme);
     pen.left("DEVICE", label_width, theme.title());
@@ -79,23 +88,40 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         pen.skip(GAP)
             .left(&text::visible(pool), width, theme.title());
     }
+    if let (Some(first), true) = (pools.first(), past > 0) {
+        let words = format!("{}, 5 MIN", text::visible(first));
+        pen.skip(GAP).put(&words, theme.title());
+    }
     let room = usize::from(area.height - 1);
     let (shown, left_out) = fullest(devices, room);
+    let mut drawn = Vec::new();
     for (line, &at) in shown.iter().enumerate() {
         let device = &devices[at];
         let mut pen = Pen::new(buffer, area, length(line + 1), theme);
-        pen.left(&label(device), label_width, theme.strong());
+        pen.left(&label(device, ctx), label_width, theme.strong());
         for (name, place, first) in &columns {
             let (own, column) = (place.width(*first), place.column(*first, name));
             pen.skip(GAP);
             match device.pools.iter().find(|p| p.pool == **name) {
-                Some(pool) => draw_pool(&mut pen, pool, *place, *first, theme),
+                Some(pool) => draw_pool(&mut pen, pool, *place, *first, ctx),
                 None => {
                     pen.skip(own);
                 }
             }
             pen.skip(column - own);
         }
+        if let Some(pool) = device.pools.iter().find(|p| Some(&p.pool) == pools.first())
+            && past > 0
+        {
+            let words = cards::past_of(device, pool, past - GAP, ctx);
+            pen.skip(GAP).put(&words, bar::style(pool, theme));
+        }
+        let place = Rect {
+            y: area.y + length(line + 1),
+            height: 1,
+            ..area
+        };
+        drawn.push((place, device_ask(device)));
     }
     if let Some(most) = left_out {
         let count = counted(
@@ -106,20 +132,22 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         let most = most.map_or_else(String::new, |p| format!(", none above {p}%"));
         Pen::new(buffer, area, length(room), theme).put(&format!("+ {count}{most}"), theme.quiet());
     }
+    drawn
 }
 
-fn draw_pool(pen: &mut Pen<'_>, pool: &Pool, place: Place, first: bool, theme: Theme) {
-    let full = pool
-        .charged_bytes
-        .zip(pool.capacity_bytes)
-        .and_then(|(used, capacity)| percent(used, capacity));
-    let style = full.map_or(theme.warning(), |full| theme.level(full));
+fn draw_pool(pen: &mut Pen<'_>, pool: &Pool, place: Place, first: bool, ctx: &Context<'_>) {
+    let theme = ctx.theme;
+    let style = bar::style(pool, theme);
     if place.bar > 0 {
-        draw_bar(pen, pool, place.bar, full.map(|_| style), theme);
+        bar::bar(pen, pool, place.bar, theme);
         pen.skip(1);
     }
     if place.sizes {
-        let size = |bytes: Option<u64>| Bytes::Short.format_or_unknown(bytes);
+        // A share stands beside it anyway, and there is no room for all digits.
+        let size = |bytes: Option<u64>| match ctx.units {
+            Units::Mib => bytes.map_or_else(|| UNKNOWN.into(), |b| format!("{}M", b >> 20)),
+            _ => Bytes::Short.format_or_unknown(bytes),
+        };
         pen.right(&size(pool.charged_bytes), SIZE, theme.strong());
         if first {
             pen.put(" / ", theme.quiet())
@@ -127,48 +155,13 @@ fn draw_pool(pen: &mut Pen<'_>, pool: &Pool, place: Place, first: bool, theme: T
         }
         pen.skip(1);
     }
-    let full = full.map_or_else(|| UNKNOWN.into(), |full| format!("{full}%"));
+    let full = bar::fullness(pool).map_or_else(|| UNKNOWN.into(), |full| format!("{full}%"));
     pen.right(&full, PERCENT, style);
 }
 
-/// Used solid, up to the peak a line, the rest dotted.
-fn draw_bar(
-    pen: &mut Pen<'_>,
-    pool: &Pool,
-    width: usize,
-    style: Option<ratatui::style::Style>,
-    theme: Theme,
-) {
-    let signs = theme.signs;
-    let (Some(style), Some(used), Some(capacity)) =
-        (style, pool.charged_bytes, pool.capacity_bytes)
-    else {
-        pen.left(&signs.bar_rest.repeat(width), width, theme.quiet());
-        return;
-    };
-    let steps = signs.bar.len() - 1;
-    let cells = |bytes: u64, per_cell: usize| {
-        let whole = (width * per_cell) as u128;
-        let part = u128::from(bytes.min(capacity)) * whole;
-        // Rounded up: whoever holds anything is seen to.
-        usize::try_from(part.div_ceil(u128::from(capacity.max(1)))).unwrap_or(0)
-    };
-    let filled = cells(used, steps);
-    let mut bar = signs.bar[steps].repeat(filled / steps);
-    if filled % steps > 0 {
-        bar.push_str(signs.bar[filled % steps]);
-    }
-    let solid = filled.div_ceil(steps);
-    let peak = pool
-        .peak_charged_bytes
-        .map_or(0, |peak| cells(peak, 1))
-        .max(solid);
-    pen.put(&bar, style);
-    pen.put(&signs.bar_peak.repeat(peak - solid), style);
-    pen.put(&signs.bar_rest.repeat(width - peak), theme.quiet());
-}
-
-fn label(device: &Device, devices: &[Device], with_runtime: bool) -> String {
+pub fn label(device: &Device, ctx: &Context<'_>) -> String {
+    let devices = &ctx.snapshot.devices;
+    let with_runtime = devices.iter().any(|d| d.runtime != devices[0].runtime);
     let id = pools::device_id(
         devices,
         &device.runtime,
@@ -248,14 +241,7 @@ fn fullest(devices: &[Device], room: usize) -> (Vec<usize>, Option<Option<u64>>)
     if devices.len() <= room {
         return (order, None);
     }
-    let fullness = |at: usize| {
-        let of = |p: &Pool| {
-            p.charged_bytes
-                .zip(p.capacity_bytes)
-                .and_then(|(used, capacity)| percent(used, capacity))
-        };
-        devices[at].pools.iter().filter_map(of).max()
-    };
+    let fullness = |at: usize| devices[at].pools.iter().filter_map(bar::fullness).max();
     order.sort_by_key(|&at| std::cmp::Reverse(fullness(at)));
     let left_out = order.split_off(room.saturating_sub(1));
     order.sort_unstable();

@@ -1,0 +1,320 @@
+//! One by one: live allocations against the runtime's own block table, failures against its own
+//! message, and what processes held when they ended.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use memmon::{
+    observe::{Observation, Options, Runtimes},
+    tables::{
+        live::{Inspect, LiveAsk, LiveList},
+        snapshot::{Ending, Failure},
+    },
+};
+use memmon_tests::{
+    check::acquainted,
+    fixture::{Driver, Fault, Fixture, Layout, number},
+    lab::{self, Step, Workload},
+    memmon::Daemon,
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+const BOTH: [Layout; 2] = [Layout::Inline, Layout::Pimpl];
+const POOLS: [&str; 4] = ["DRAM", "L1", "L1_SMALL", "TRACE"];
+
+fn observe() -> Result<Observation> {
+    let runtimes = Runtimes::load(&[] as &[&str], &[]).map_err(anyhow::Error::msg)?;
+    Ok(Observation::start(
+        Options::default(),
+        runtimes,
+        Duration::from_secs(1),
+    )?)
+}
+
+fn list(observation: &Observation, ask: LiveAsk) -> Result<LiveList> {
+    let (reply, answer) = oneshot::channel();
+    observation
+        .inspections()
+        .blocking_send(Inspect { ask, reply })?;
+    answer.blocking_recv().context("no list")
+}
+
+fn of(pid: u32, pool: &str) -> LiveAsk {
+    LiveAsk {
+        pids: vec![pid],
+        pool: Some(pool.to_owned()),
+        ..LiveAsk::default()
+    }
+}
+
+/// Every block of every pool, where the runtime has it and as large as it has it.
+fn same_blocks(observation: &Observation, step: &Step, chips: usize) -> Result<usize> {
+    let mut count = 0;
+    for pool in POOLS {
+        let found = list(observation, of(step.pid, pool))?;
+        let said = &step.said["pools"][pool];
+        let blocks: Vec<(u64, u64)> = serde_json::from_value(said["blocks"].clone())?;
+        ensure!(found.omitted == 0);
+        let Some(range) = found.ranges.first() else {
+            ensure!(blocks.is_empty(), "{pool}: no range, but {blocks:?}");
+            continue;
+        };
+        assert_eq!(found.ranges.len(), 1, "{pool}: {:?}", found.ranges);
+        assert_eq!(Some(range.banks), said["banks"].as_u64(), "{pool}");
+        assert_eq!(Some(range.bytes_per_bank), said["size"].as_u64(), "{pool}");
+        let base = range.base.context("no base")?;
+        let mut ours = Vec::new();
+        for allocation in &found.allocations {
+            let charged = allocation.charged_bytes.context("charged")?;
+            ours.push((allocation.address - base, charged / range.banks));
+            assert_eq!(allocation.owner, range.owner);
+            assert_eq!(allocation.devices.len(), chips);
+            ensure!(allocation.tid == Some(step.pid) && allocation.age_ns.is_some());
+        }
+        ours.sort_unstable();
+        assert_eq!(ours, blocks, "step {}, {pool}", step.name);
+        count += ours.len();
+    }
+    Ok(count)
+}
+
+/// Every tensor that the program itself has.
+fn same_tensors(observation: &Observation, step: &Step) -> Result<()> {
+    let tensors: Vec<(String, u64, u64)> = serde_json::from_value(step.said["tensors"].clone())?;
+    let all = list(observation, LiveAsk::default())?;
+    for (pool, address, size) in tensors {
+        let found = all.allocations.iter().any(|one| {
+            (one.pid, one.pool.as_str(), one.address, one.requested_bytes)
+                == (step.pid, pool.as_str(), address, size)
+        });
+        ensure!(
+            found,
+            "step {}: {pool} {address:#x} is not there",
+            step.name
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn live_allocations_are_the_runtimes_own_blocks() -> Result<()> {
+    let observation = observe()?;
+    for version in lab::versions()? {
+        for (mesh, chips) in [("1x1", 1), ("1x2", 2)] {
+            let mut workload = Workload::start(&version, "blocks.py", &["--mesh", mesh])?;
+            let mut blocks = 0;
+            while let Some(step) = workload.step()? {
+                if !step.said["pools"].is_null() {
+                    blocks += same_blocks(&observation, &step, chips)?;
+                    same_tensors(&observation, &step)?;
+                }
+            }
+            ensure!(workload.wait()?.success() && blocks > 50, "{blocks}");
+            println!("ttnn {version}, {mesh}: {blocks} blocks as in its block tables");
+        }
+    }
+    observation.stop();
+    Ok(())
+}
+
+/// Once the largest free block is known, too.
+fn failures(daemon: &Daemon, pid: u32, count: usize) -> Result<Vec<Failure>> {
+    daemon.wait_for(&format!("{count} failures"), |snapshot| {
+        let own: Vec<Failure> = snapshot
+            .failures
+            .iter()
+            .filter(|failure| failure.pid == pid)
+            .cloned()
+            .collect();
+        let known = own
+            .iter()
+            .all(|one| one.largest_free_bytes_per_bank.is_some());
+        (own.len() == count && known).then_some(own)
+    })
+}
+
+fn same_message(failure: &Failure, said: &Value, chips: i64) -> Result<()> {
+    let said_of = |what: &str| said[what].as_u64().context("a number");
+    let banks = said_of("banks")?;
+    assert_eq!(Some(failure.pool.as_str()), said["pool"].as_str());
+    assert_eq!(failure.requested_bytes, said_of("asked")?);
+    assert_eq!(failure.banks, Some(banks));
+    assert_eq!(failure.needed_bytes, Some(said_of("needed")? * banks));
+    assert_eq!(failure.free_bytes, Some(said_of("free")? * banks), "{said}");
+    assert_eq!(
+        failure.largest_free_bytes_per_bank,
+        Some(said_of("largest")?)
+    );
+    assert_eq!(failure.devices, (0..chips).map(Some).collect::<Vec<_>>());
+    let [holder] = failure.holders.as_slice() else {
+        anyhow::bail!("one process alone holds it: {:?}", failure.holders);
+    };
+    assert_eq!(holder.pid, failure.pid);
+    assert_eq!(holder.charged_bytes, said_of("allocated")? * banks);
+    Ok(())
+}
+
+#[test]
+fn failures_say_what_the_runtimes_message_says() -> Result<()> {
+    for version in lab::versions()? {
+        for (mesh, chips) in [("1x1", 1), ("1x2", 2)] {
+            let daemon = Daemon::start(&[])?;
+            let mut workload = Workload::start(&version, "blocks.py", &["--mesh", mesh])?;
+            let mut seen = 0;
+            while let Some(step) = workload.step()? {
+                let said = &step.said["refused"];
+                if !said.is_null() {
+                    seen += 1;
+                    let failures = failures(&daemon, step.pid, seen)?;
+                    let last = failures.last().context("none")?;
+                    same_message(last, said, chips)
+                        .with_context(|| format!("{version}, {}", step.name))?;
+                }
+            }
+            assert_eq!(seen, 5, "{version}");
+            println!("ttnn {version}, {mesh}: {seen} failures as in its messages");
+        }
+    }
+    Ok(())
+}
+
+/// A daemon that has the library attached.
+fn ready(layout: Layout) -> Result<(Daemon, Fixture)> {
+    let fixture = Fixture::get(layout, Fault::None)?;
+    let first = fixture.spawn()?;
+    let daemon = Daemon::start(&[])?;
+    acquainted(&daemon, first.pid())?;
+    Ok((daemon, fixture))
+}
+
+/// Each by its own allocator, and all who held the chip's memory.
+#[test]
+fn who_held_the_rest() -> Result<()> {
+    for layout in BOTH {
+        let (daemon, fixture) = ready(layout)?;
+        let mut others: Vec<Driver> = (0..2).map(|_| fixture.spawn()).collect::<Result<_>>()?;
+        let mut held = Vec::new();
+        for (nth, other) in others.iter_mut().enumerate() {
+            other.ask("open first 23")?;
+            let size = 2_097_152 * (nth + 1);
+            let answer = other.ask(&format!("alloc a DRAM {size} 2048"))?;
+            held.push((other.pid(), number(&answer, "truth", 23, "DRAM")));
+        }
+        let mut driver = fixture.spawn()?;
+        driver.ask("open first 23")?;
+        driver.ask("alloc a DRAM 65536 4096")?;
+        driver.ask("alloc b DRAM 65536 4096")?;
+        let before = driver.ask("free a")?;
+        held.push((driver.pid(), number(&before, "truth", 23, "DRAM")));
+        held.reverse();
+        held.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        driver.ask("oom")?;
+        // Its own end does not change what is told of the failure.
+        driver.ask("close")?;
+        let failure = failures(&daemon, driver.pid(), 1)?.remove(0);
+        let told: Vec<_> = failure
+            .holders
+            .iter()
+            .map(|holder| (holder.pid, holder.charged_bytes))
+            .collect();
+        assert_eq!(told, held);
+        let capacity = number(&before, "capacity", 23, "DRAM");
+        let own = number(&before, "truth", 23, "DRAM");
+        assert_eq!(failure.free_bytes, Some(capacity - own));
+        let largest = number(&before, "largest_free_per_bank", 23, "DRAM");
+        assert_eq!(failure.largest_free_bytes_per_bank, Some(largest));
+    }
+    Ok(())
+}
+
+fn ending(daemon: &Daemon, pid: u32) -> Result<Ending> {
+    daemon.wait_for("the ending", |snapshot| {
+        snapshot.endings.iter().find(|one| one.pid == pid).cloned()
+    })
+}
+
+fn held(ending: &Ending, chip: i64, pool: &str) -> u64 {
+    ending
+        .held
+        .iter()
+        .filter(|row| row.device == Some(chip) && row.pool == pool)
+        .filter_map(|row| row.charged_bytes)
+        .sum()
+}
+
+#[test]
+fn who_ended_holding_memory() -> Result<()> {
+    let version = lab::versions()?.pop().context("no release")?;
+    let daemon = Daemon::start(&[])?;
+    let sizes = ["--mesh", "1x2", "64", "L1:1"];
+    let mut killed = Workload::start(&version, "hold.py", &sizes)?;
+    let step = killed.expect_step()?;
+    killed.kill()?;
+    let ending = ending(&daemon, step.pid)?;
+    for (chip, pools) in &step.truth {
+        for (pool, bytes) in pools {
+            assert_eq!(held(&ending, *chip, pool), *bytes, "chip {chip} {pool}");
+        }
+    }
+    let mut orderly = Workload::start(&version, "hold.py", &sizes)?;
+    let step = orderly.expect_step()?;
+    while orderly.step()?.is_some() {}
+    orderly.wait()?;
+    let endings = daemon.wait_for("its end", |snapshot| {
+        snapshot
+            .processes
+            .iter()
+            .any(|one| one.pid == step.pid && one.state == "exited")
+            .then(|| snapshot.endings.clone())
+    })?;
+    ensure!(
+        endings.iter().all(|one| one.pid != step.pid),
+        "{endings:#?}"
+    );
+    Ok(())
+}
+
+/// As many as are remembered, with another process allocating all the time: neither the list nor
+/// the drain is held up.
+#[test]
+fn a_million_live_allocations() -> Result<()> {
+    let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
+    let mut driver = fixture.spawn()?;
+    let observation = observe()?;
+    driver.patience = Duration::from_secs(120);
+    let answer = driver.ask("leak 1000000 64")?;
+    let mut busy = fixture.spawn()?;
+    busy.ask("alloc a DRAM 4096 4096")?;
+    busy.tell("burst 1000000 threads 2")?;
+    for (what, ask) in [
+        ("all of one process", of(driver.pid(), "DRAM")),
+        (
+            "of a process that holds next to nothing",
+            of(busy.pid(), "L1"),
+        ),
+    ] {
+        let start = Instant::now();
+        let found = list(&observation, ask)?;
+        let took = start.elapsed();
+        println!(
+            "{what}: {} listed, {} omitted, {took:?}",
+            found.allocations.len(),
+            found.omitted
+        );
+        ensure!(took < Duration::from_secs(10));
+    }
+    let found = list(&observation, of(driver.pid(), "DRAM"))?;
+    let live = number(&answer, "live", 0, "DRAM");
+    assert_eq!(found.allocations.len() as u64 + found.omitted, live);
+    let listed: u64 = found
+        .allocations
+        .iter()
+        .filter_map(|one| one.charged_bytes)
+        .sum();
+    let truth = number(&answer, "truth", 0, "DRAM");
+    assert_eq!(listed + found.omitted_bytes, truth);
+    busy.answer()?;
+    observation.stop();
+    Ok(())
+}
