@@ -8,5 +8,6 @@ pub mod memmon;
 pub mod nobody;
 pub mod people;
 pub mod prometheus;
-pub mod screen;
 pub mod raw;
+pub mod screen;
+pub mod tracy;
