@@ -8,5 +8,5 @@ pub mod memmon;
 pub mod nobody;
 pub mod people;
 pub mod prometheus;
-pub mod screen;
 pub mod raw;
+pub mod screen;
