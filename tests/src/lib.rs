@@ -10,3 +10,4 @@ pub mod people;
 pub mod prometheus;
 pub mod raw;
 pub mod screen;
+pub mod tracy;

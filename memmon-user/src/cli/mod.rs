@@ -15,6 +15,7 @@ mod run;
 mod serve;
 mod stream;
 mod systemd;
+mod tracy;
 mod watch;
 
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    if let Some(Command::TracyClient) = args.command {
+        // While this process has one thread: it gives up its rights.
+        return crate::views::tracy::client::main();
+    }
     logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
@@ -72,6 +77,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
             Some(Command::Completions { shell }) => derived::completions(shell),
             Some(Command::Man { output }) => derived::manual(output.as_deref()),
+            Some(Command::TracyClient) => Err(Failure::new("`tracy-client` runs alone")),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

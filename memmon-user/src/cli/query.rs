@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 use super::{
     args::{DEFAULT_SOCKET, Scope, Watch},
     exit::{Failure, NOTHING},
-    rights,
+    rights, tracy,
 };
 use crate::{
     observe::{self, Runtimes},
@@ -17,6 +17,10 @@ use crate::{
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
+    tracy::none(
+        &args.tracy,
+        "-q looks once and shows no profiler what happens",
+    )?;
     // Said before anything about permission.
     check_pids(&args.scope)?;
     let snapshot = match ask_daemon(args).await? {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{args::Serve, exit::Failure, rights, systemd, watch::Ends};
+use super::{args::Serve, exit::Failure, rights, systemd, tracy, watch::Ends};
 use crate::{
     observe::Observation,
     server::{Access, Claim, Daemon, Socket, Sources, http},
@@ -14,6 +14,7 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         runtimes,
         observing,
         access: place,
+        tracy: profilers,
         metrics,
     } = args;
     let known = runtimes.load()?;
@@ -22,10 +23,17 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     let access = place.access()?;
     let claim = Claim::take(&place.socket).await?;
     let scrapers = metrics.address.map(http::Listener::bind).transpose()?;
+    let listener = tracy::bind(profilers).await?;
     let mut ends = Ends::new()?;
     let filter = scope.filter(runtimes);
     let options = observing.options(filter.clone());
     let observation = Observation::start(options, known, observing.refresh())?;
+    let tracy = tracy::start(
+        listener,
+        &observation,
+        scope.filter(runtimes),
+        observing.refresh(),
+    );
     let scrapers = scrapers.map(|listener| {
         eprintln!(
             "memmon-ebpf: metrics at http://{}/metrics",
@@ -49,6 +57,7 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     if let Some(task) = scrapers {
         task.abort();
     }
+    tracy::stop(tracy).await;
     observation.stop();
     result.map(|()| ExitCode::SUCCESS)
 }

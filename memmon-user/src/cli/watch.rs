@@ -13,7 +13,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream};
+use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream, tracy};
 use crate::{
     observe::{Observation, Request},
     server::{Link, Watching},
@@ -28,7 +28,15 @@ pub type Links = watch::Receiver<Link>;
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
     query::check_pids(&args.scope)?;
-    if let Some(client) = query::daemon(args).await? {
+    if args.socket.is_some() {
+        tracy::none(
+            &args.tracy,
+            "--socket asks a daemon: that is the one to start with `serve --tracy`",
+        )?;
+    }
+    if args.tracy.listen().is_none()
+        && let Some(client) = query::daemon(args).await?
+    {
         let (pace, paced) = watch::channel(args.observing.refresh());
         let Watching {
             snapshots,
@@ -44,12 +52,19 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         return show(source, Some(pace), args).await;
     }
     rights::to_observe()?;
+    let listener = tracy::bind(&args.tracy).await?;
     let observation = Observation::start(
         args.observing.options(args.filter()),
         runtimes,
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
+    let tracy = tracy::start(
+        listener,
+        &observation,
+        args.filter(),
+        args.observing.refresh(),
+    );
     let (pace, paced) = watch::channel(args.observing.refresh());
     let source = Source {
         snapshots: at_pace(&observation, args.filter(), paced),
@@ -58,6 +73,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         time: None,
     };
     let result = show(source, Some(pace), args).await;
+    tracy::stop(tracy).await;
     observation.stop();
     result
 }

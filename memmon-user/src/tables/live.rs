@@ -60,7 +60,7 @@ impl LiveEntry {
         })
     }
 
-    fn of_event(event: &Event) -> Self {
+    pub fn of_event(event: &Event) -> Self {
         Self {
             proc: event.proc,
             space: event.row.space,
