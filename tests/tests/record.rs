@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use memmon::{
+use ::memmon::{
     recording::{Cursor, Recording},
     tables::snapshot::Snapshot,
 };
+use anyhow::{Context as _, Result, bail, ensure};
 use memmon_tests::{
     check::{self, counts, holds, running},
     fixture::{Driver, Fault, Fixture, Layout, number},

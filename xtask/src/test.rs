@@ -31,6 +31,11 @@ pub fn main(args: &Args) -> Result<()> {
         }
     }
 
+    if packages::have_apt() && (which("gcc").is_none() || which("g++").is_none()) {
+        // The C++ compiler is for Tracy's client, and for the tests' double of the library.
+        packages::install(&["gcc", "g++", "libc6-dev"])?;
+    }
+
     // One failure does not hide the others.
     let mut failed = Vec::new();
     let mut check = |name: &'static str, result: Result<()>| {
@@ -78,11 +83,12 @@ pub fn main(args: &Args) -> Result<()> {
     if args.full {
         libraries = lab::all_libraries(&cache)?;
     }
-    if packages::have_apt() && which("gcc").is_none() {
-        packages::install(&["gcc", "libc6-dev"])?;
-    }
-    // They format the manual pages, and read a library's build id.
-    for (tool, package) in [("groff", "groff-base"), ("readelf", "binutils")] {
+    // They format the manual pages, read a library's build id, and judge the daemon's unit.
+    for (tool, package) in [
+        ("groff", "groff-base"),
+        ("readelf", "binutils"),
+        ("systemd-analyze", "systemd"),
+    ] {
         if packages::have_apt() && which(tool).is_none() {
             packages::install(&[package])?;
         }

@@ -1,6 +1,6 @@
 //! What may stand on the command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use clap::{
     Parser, Subcommand, ValueEnum,
@@ -9,13 +9,13 @@ use clap::{
 
 use log::LevelFilter;
 
-use super::exit::Failure;
+use super::{access::AccessArgs, exit::Failure};
 use crate::{
     observe::{Options, Runtimes},
     recording::Moment,
     server::http,
     tables::Filter,
-    views::{export::Export, snapshot::Format, tui},
+    views::{export::Export, snapshot::Format, tracy, tui},
 };
 
 /// What `--log` takes; each level has those before it.
@@ -24,13 +24,28 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/memmon-ebpf.sock";
 
+/// What `--version` says, and `-V` does not.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let tracy = if tracy::is_built_in() {
+        format!(
+            "protocol {} (profilers of Tracy {})",
+            tracy::protocol_version(),
+            tracy::releases()
+        )
+    } else {
+        "not built in".to_owned()
+    };
+    format!("{}\nTracy: {tracy}", env!("CARGO_PKG_VERSION"))
+});
+
 /// Who is holding the device memory?
 ///
 /// Watches the allocators of accelerator runtimes in every process through eBPF uprobes and shows,
 /// live, which process holds how much of which device, in which pool. Nothing has to be changed,
 /// restarted or configured in what is observed.
 #[derive(Debug, Parser)]
-#[command(name = "memmon-ebpf", version, args_conflicts_with_subcommands = true)]
+#[command(name = "memmon-ebpf", version, long_version = LONG_VERSION.as_str())]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(
     after_help = "Exit codes: 0 done; 1 could not do its work; 2 the command line makes no sense; \
     3 not permitted; 4 nothing to observe; run: the command's own, 128+signal, 126 or 127"
@@ -60,6 +75,8 @@ pub struct Watch {
     pub observing: Observing,
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     #[command(flatten)]
     pub screen: Screen,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
@@ -131,6 +148,25 @@ pub struct Output {
     pub file: Option<PathBuf>,
 }
 
+/// A connected Tracy profiler.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TracyArgs {
+    /// Show a Tracy profiler that connects every allocation
+    #[arg(long)]
+    pub tracy: bool,
+    /// Where Tracy profilers may connect; implies --tracy [default: 127.0.0.1:8086]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tracy_listen: Option<std::net::SocketAddr>,
+}
+
+impl TracyArgs {
+    /// None where it is not asked for.
+    pub fn listen(&self) -> Option<std::net::SocketAddr> {
+        let default = self.tracy.then_some(tracy::LISTEN);
+        self.tracy_listen.or(default)
+    }
+}
+
 /// How the full-screen view looks.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Screen {
@@ -181,6 +217,9 @@ pub enum Command {
         #[arg(short, long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Speak to one Tracy profiler (memmon starts this by itself)
+    #[command(hide = true)]
+    TracyClient,
 }
 
 #[derive(Debug, clap::Args)]
@@ -192,6 +231,8 @@ pub struct Run {
     /// The snapshot at the end goes to its file; a summary goes to standard error
     #[command(flatten)]
     pub output: Output,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -263,9 +304,10 @@ pub struct Serve {
     pub runtimes: RuntimeArgs,
     #[command(flatten)]
     pub observing: Observing,
-    /// Where to listen
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub tracy: TracyArgs,
     #[command(flatten)]
     pub metrics: Metrics,
 }

@@ -1,5 +1,6 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
+mod access;
 mod args;
 mod derived;
 mod doctor;
@@ -12,6 +13,9 @@ mod replay;
 mod rights;
 mod run;
 mod serve;
+mod stream;
+mod systemd;
+mod tracy;
 mod watch;
 
 use std::process::ExitCode;
@@ -37,6 +41,10 @@ pub fn main() -> ExitCode {
             });
         }
     };
+    if let Some(Command::TracyClient) = args.command {
+        // While this process has one thread: it gives up its rights.
+        return crate::views::tracy::client::main();
+    }
     logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
@@ -69,6 +77,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
             Some(Command::Completions { shell }) => derived::completions(shell),
             Some(Command::Man { output }) => derived::manual(output.as_deref()),
+            Some(Command::TracyClient) => Err(Failure::new("`tracy-client` runs alone")),
         }
     });
     // A thread that still waits for a slow reader must not keep the prompt.

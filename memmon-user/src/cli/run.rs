@@ -13,7 +13,7 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{args::Run, exit::Failure, logging, rights};
+use super::{args::Run, exit::Failure, logging, rights, tracy};
 use crate::{
     observe::{Observation, Options},
     tables::{Filter, snapshot::Snapshot},
@@ -34,12 +34,20 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         descendants_only: true,
         ..run.observing.options(filter)
     };
+    let listener = tracy::bind(&run.tracy).await?;
     let observation = Observation::start(options, runtimes, run.observing.refresh())?;
+    let tracy = tracy::start(
+        listener,
+        &observation,
+        Filter::default(),
+        run.observing.refresh(),
+    );
     // The terminal is the command's.
     let held = logging::hold();
     let status = command(&run.command).await;
     drop(held);
     let last = observation.snapshot(Filter::default()).await;
+    tracy::stop(tracy).await;
     observation.stop();
     let status = status?;
     if let Some(last) = last {

@@ -11,6 +11,7 @@ mod rights;
 mod self_test;
 mod settings;
 pub mod text;
+mod tracy;
 mod trial;
 
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ pub async fn examine(options: &Options) -> Report {
     checks.extend(settings::checks(held));
     checks.extend(rights::checks(held));
     checks.extend(trial::checks(assumed, held));
+    checks.push(tracy::check());
     checks.push(daemon.check(&options.socket));
     checks.extend(found::checks(options, held, daemon.snapshot()));
     Report {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::{Process, Snapshot, Usage};
+use super::snapshot::{Failure, Process, Snapshot, Usage};
 
 /// Empty lists take everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
     pub pids: Vec<u32>,
@@ -30,6 +30,12 @@ impl Filter {
         self.takes_device(row.device) && self.takes_runtime(&row.runtime)
     }
 
+    pub fn takes_failure(&self, failure: &Failure) -> bool {
+        self.takes_pid(failure.pid)
+            && self.takes_runtime(&failure.runtime)
+            && (self.devices.is_empty() || failure.devices.iter().any(|id| self.takes_device(*id)))
+    }
+
     /// The part of the snapshot that is wanted.
     pub fn apply(&self, mut snapshot: Snapshot) -> Snapshot {
         snapshot
@@ -38,12 +44,9 @@ impl Filter {
         snapshot.devices.retain(|device| {
             self.takes_device(device.device) && self.takes_runtime(&device.runtime)
         });
-        snapshot.failures.retain(|failure| {
-            self.takes_pid(failure.pid)
-                && self.takes_runtime(&failure.runtime)
-                && (self.devices.is_empty()
-                    || failure.devices.iter().any(|id| self.takes_device(*id)))
-        });
+        snapshot
+            .failures
+            .retain(|failure| self.takes_failure(failure));
         snapshot.endings.retain_mut(|ending| {
             ending.held.retain(|row| self.takes_usage(row));
             self.takes_pid(ending.pid) && !ending.held.is_empty()

@@ -30,6 +30,16 @@ impl Tables {
             .collect()
     }
 
+    pub fn pid_of(&self, proc: Proc) -> Option<u32> {
+        self.processes.get(&proc).map(|entry| entry.facts.pid)
+    }
+
+    pub fn has_exited(&self, proc: Proc) -> bool {
+        self.processes
+            .get(&proc)
+            .is_some_and(|entry| entry.exited_ns.is_some())
+    }
+
     pub(super) fn process_of(&self, proc: Proc) -> Option<Process> {
         self.process_row(self.processes.get(&proc)?, self.groups_of(proc))
     }

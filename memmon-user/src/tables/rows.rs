@@ -110,7 +110,7 @@ impl DeviceKey {
 }
 
 impl Tables {
-    pub(super) fn is_closed(&self, key: &RowKey) -> bool {
+    pub fn is_closed(&self, key: &RowKey) -> bool {
         self.generations
             .get(&OwnerId::of(key))
             .is_some_and(|current| key.ogen < *current)

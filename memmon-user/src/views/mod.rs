@@ -10,6 +10,7 @@ pub mod pools;
 pub mod replay;
 pub mod snapshot;
 pub mod text;
+pub mod tracy;
 pub mod tui;
 pub mod units;
 

@@ -296,7 +296,6 @@ impl App {
                 self.pages.device.show(device);
                 self.go(PageKind::Device);
             }
-            Reaction::Open(Open::Events) => self.go(PageKind::Events),
         }
         Wish::Draw
     }
