@@ -1,8 +1,12 @@
 //! Every moment of a recording against what the programs in it said of themselves then.
 
 use std::{
-    os::unix::fs::PermissionsExt as _, path::Path, process::Command, sync::Arc, thread::sleep,
-    time::Duration,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -135,6 +139,12 @@ fn the_real_runtime() -> Result<()> {
         let mut workload = lab::Workload::start(&version, "workload.py", &[])?;
         let mut timeline = Vec::new();
         while let Some(step) = workload.step()? {
+            // It may have started before its library was attached.
+            let until = Instant::now() + Duration::from_secs(20);
+            while running(&snapshot(&recorder.file(), "end")?, step.pid).is_none() {
+                ensure!(Instant::now() < until, "{} is not recorded", step.pid);
+                sleep(Duration::from_millis(50));
+            }
             timeline.push((between()?, step));
         }
         let (file, _folder, _) = recorder.finish()?;
@@ -275,25 +285,23 @@ fn on_a_terminal() -> Result<()> {
         let is_it = |line: &&str| line.split_whitespace().next() == Some(&pid);
         text.lines().find(is_it).unwrap_or_default().to_owned()
     };
+    // What it holds, and its peak.
+    let held = |text: &str| row(text).matches("2.02").count() == 2;
     let words = |text: &str, word: &str| row(text).split_whitespace().any(|it| it == word);
     screen.until("the beginning, without it", |text| {
-        text.contains("x1") && row(text).is_empty()
+        text.contains("x1") && !held(text)
     })?;
     screen.press("]")?;
     screen.until("its allocation", |text| {
-        text.contains("alloc 2.00 MiB of DRAM") && row(text).contains("2.02")
+        text.contains("alloc 2.00 MiB of DRAM") && held(text)
     })?;
     // To the failure, and over the end back to before it.
     screen.press("}")?;
-    screen.until("its failure", |text| {
-        words(text, "1") && row(text).contains("2.02")
-    })?;
+    screen.until("its failure", |text| words(text, "1") && held(text))?;
     screen.press(")")?;
-    screen.until("the end", |text| {
-        !row(text).is_empty() && !row(text).contains(" 2.02 MiB  ")
-    })?;
+    screen.until("the end", |text| !row(text).is_empty() && !held(text))?;
     screen.press("[[")?;
-    screen.until("before the free", |text| row(text).contains("2.02"))?;
+    screen.until("before the free", |text| held(text))?;
     screen.press("q")?;
     ensure!(screen.ended()?.success());
     Ok(())
