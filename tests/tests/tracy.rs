@@ -428,12 +428,13 @@ fn a_port_that_is_taken_is_said() -> Result<()> {
 /// A profiler of another protocol is refused, so one has to be able to ask.
 #[test]
 fn the_protocol_is_named() -> Result<()> {
-    let output = memmon::run(&["--version"])?;
-    let said = String::from_utf8(output.stdout)?;
-    ensure!(
-        said.contains(&format!("protocol {}", tracy::PROTOCOL)),
-        "{said}"
-    );
+    for args in ["--version", "doctor"] {
+        let said = String::from_utf8(memmon::run(&[args])?.stdout)?;
+        ensure!(
+            said.contains(&format!("protocol {}", tracy::PROTOCOL)),
+            "{args}: {said}"
+        );
+    }
     Ok(())
 }
 
