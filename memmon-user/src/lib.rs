@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod drain;
 pub mod elf;
 pub mod observe;
+pub mod recording;
 pub mod runtimes;
 pub mod server;
 pub mod tables;

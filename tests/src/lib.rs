@@ -6,5 +6,8 @@ pub mod fixture;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;
+pub mod people;
 pub mod prometheus;
+pub mod raw;
+pub mod screen;
 pub mod tracy;

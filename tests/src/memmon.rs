@@ -60,6 +60,26 @@ pub fn query(args: &[&str]) -> anyhow::Result<Snapshot> {
     serde_json::from_slice(&output.stdout).context("the snapshot is not of the schema")
 }
 
+/// A child that does not outlive its test, however that ends.
+#[derive(Debug)]
+pub struct Ward(pub Child);
+
+impl Ward {
+    /// Asks it to end, and waits for that.
+    pub fn end(mut self) -> anyhow::Result<std::process::ExitStatus> {
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGTERM) };
+        Ok(self.0.wait()?)
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A daemon with a socket of its own, which ends with this value.
 #[derive(Debug)]
 pub struct Daemon {
@@ -69,16 +89,39 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(args: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, |_| {}, args)
+    }
+
+    /// In a directory of the caller's, started as `prepare` wants it.
+    pub fn start_in(
+        directory: tempfile::TempDir,
+        prepare: impl FnOnce(&mut Command),
+        args: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new("env");
+        prepare(&mut command);
+        Self::start_by(directory, &mut command, args)
+    }
+
+    /// By a command that ends up executing the program, whose command line comes behind its own.
+    pub fn start_by(
+        directory: tempfile::TempDir,
+        launcher: &mut Command,
+        args: &[&str],
+    ) -> anyhow::Result<Self> {
         let socket = directory.path().join("socket");
-        let mut child = command(["serve", "--socket"])
+        // What a killed daemon left is no sign of this one.
+        let before = identity(&socket);
+        let mut child = launcher
+            .arg(binary())
+            .args(["serve", "--socket"])
             .arg(&socket)
             .args(args)
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot run {}; build it first", binary().display()))?;
         let until = Instant::now() + Duration::from_secs(30);
-        while !socket.exists() {
+        while identity(&socket) == before {
             if let Some(status) = child.try_wait()? {
                 bail!("the daemon ended: {status}");
             }
@@ -89,6 +132,24 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(Self { child, directory })
+    }
+
+    /// Ends it as `kill -9` does; what it leaves behind is in the directory.
+    pub fn kill(mut self) -> anyhow::Result<tempfile::TempDir> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir()?);
+        Ok(directory)
+    }
+
+    /// Asks it to end, and waits for that.
+    pub fn terminate(mut self) -> anyhow::Result<tempfile::TempDir> {
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "the daemon: {status}");
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir()?);
+        Ok(directory)
     }
 
     pub fn pid(&self) -> u32 {
@@ -133,11 +194,20 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // It detaches and removes its socket.
         // SAFETY: a signal to a child that has not been waited for.
         unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
         let _ = self.child.wait();
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.ino(), meta.ctime_nsec()))
 }
 
 /// The process of a snapshot.

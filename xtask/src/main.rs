@@ -8,6 +8,7 @@ mod fixture;
 mod lab;
 mod packages;
 mod paths;
+mod perfetto;
 mod prometheus;
 mod run;
 mod shell;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths, prometheus,
+    bpf, build, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -83,13 +83,18 @@ pub fn main(args: &Args) -> Result<()> {
     if args.full {
         libraries = lab::all_libraries(&cache)?;
     }
-    // They format the manual pages, and read a library's build id.
-    for (tool, package) in [("groff", "groff-base"), ("readelf", "binutils")] {
+    // They format the manual pages, read a library's build id, and judge the daemon's unit.
+    for (tool, package) in [
+        ("groff", "groff-base"),
+        ("readelf", "binutils"),
+        ("systemd-analyze", "systemd"),
+    ] {
         if packages::have_apt() && which(tool).is_none() {
             packages::install(&[package])?;
         }
     }
     let prometheus = prometheus::folder(&cache);
+    check("Perfetto", perfetto::install(&cache));
     let binary = build::release(&repository)?;
 
     step(format!("tests, with ttnn {}", versions.join(" ")));

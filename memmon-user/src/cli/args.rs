@@ -9,12 +9,13 @@ use clap::{
 
 use log::LevelFilter;
 
-use super::exit::Failure;
+use super::{access::AccessArgs, exit::Failure};
 use crate::{
     observe::{Options, Runtimes},
+    recording::Moment,
     server::http,
     tables::Filter,
-    views::{snapshot::Format, tracy, tui},
+    views::{export::Export, snapshot::Format, tracy, tui},
 };
 
 /// What `--log` takes; each level has those before it.
@@ -194,6 +195,10 @@ pub enum Theme {
 pub enum Command {
     /// Start a command and observe it from its first instruction on
     Run(Run),
+    /// Keep the history in a file
+    Record(Record),
+    /// Watch a recording, or export it; no root needed
+    Replay(Replay),
     /// The daemon: observe, and answer clients
     Serve(Serve),
     /// What this machine allows, what was found, and what to do about the rest
@@ -239,6 +244,59 @@ pub struct Run {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Record {
+    #[command(flatten)]
+    pub scope: Scope,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    #[command(flatten)]
+    pub observing: Observing,
+    /// The recording; `-` is standard output
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace the file where it is there already
+    #[arg(long)]
+    pub force: bool,
+    /// Keep the latest, in two files of half this size: FILE, and FILE.1 with what came before it
+    ///
+    /// K, M and G stand for 2^10, 2^20 and 2^30. Written to a pipe, it ends there.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub max_size: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<f64>,
+    /// Start this command, record it and its descendants, and end with it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Replay {
+    /// A recording; `-` is standard input
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub scope: Scope,
+    /// Only this runtime
+    #[arg(long = "runtime", value_name = "NAME", value_delimiter = ',')]
+    pub runtimes: Vec<String>,
+    /// The moment: RFC 3339, `+90s` from the start, `-10s` from the end, `50%`, `start` or `end`
+    ///
+    /// A snapshot is of this moment, the end unless told otherwise; the full-screen view begins
+    /// with it, the start unless told otherwise.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub at: Option<Moment>,
+    /// A snapshot of that moment (table, json, csv, openmetrics), or all events (events-csv,
+    /// perfetto)
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(ReplayFormat::names()).map(|name| ReplayFormat::of(&name)))]
+    pub format: Option<ReplayFormat>,
+    #[command(flatten)]
+    pub screen: Screen,
+    /// Write there instead of standard output
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Serve {
     #[command(flatten)]
     pub scope: Scope,
@@ -247,10 +305,9 @@ pub struct Serve {
     #[command(flatten)]
     pub observing: Observing,
     #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
     pub tracy: TracyArgs,
-    /// Where to listen
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
     #[command(flatten)]
     pub metrics: Metrics,
 }
@@ -374,6 +431,45 @@ impl RuntimeArgs {
 
 fn format(name: &str) -> Format {
     name.parse().unwrap_or_default()
+}
+
+/// How a recording is written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayFormat {
+    Snapshot(Format),
+    Export(Export),
+}
+
+impl ReplayFormat {
+    fn names() -> Vec<&'static str> {
+        let snapshots = Format::ALL.into_iter().map(Format::name);
+        snapshots
+            .chain(Export::ALL.into_iter().map(Export::name))
+            .collect()
+    }
+
+    fn of(name: &str) -> Self {
+        let export = Export::ALL.into_iter().find(|known| known.name() == name);
+        export.map_or_else(|| Self::Snapshot(format(name)), Self::Export)
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
+    let scale = match text.get(digits.len()..).unwrap_or_default() {
+        "" => Some(1),
+        "K" | "k" | "KiB" => Some(1 << 10),
+        "M" | "MiB" => Some(1 << 20),
+        "G" | "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok().zip(scale);
+    number
+        .and_then(|(number, scale)| number.checked_mul(scale))
+        .filter(|bytes| *bytes >= 1 << 20)
+        .ok_or_else(|| {
+            "a number of bytes is needed, such as 500M or 2G, 1M at the least".to_owned()
+        })
 }
 
 fn level(name: &str) -> LevelFilter {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::observe::StartError;
+use crate::{
+    observe::StartError,
+    server::{ClientError, SocketError},
+};
 
 pub const DONE: u8 = 0;
 /// It could not do its work.
@@ -47,8 +50,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             );
             return Self::with(NOT_PERMITTED, message);
         }
+        let closed = error
+            .downcast_ref::<ClientError>()
+            .is_some_and(ClientError::is_permission)
+            || error
+                .downcast_ref::<SocketError>()
+                .is_some_and(SocketError::is_permission);
         Self {
-            code: FAILED,
+            code: if closed { NOT_PERMITTED } else { FAILED },
             error,
         }
     }

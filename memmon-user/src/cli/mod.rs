@@ -1,5 +1,6 @@
 //! The command line: arguments, exit codes, and which part does what. Wiring only.
 
+mod access;
 mod args;
 mod derived;
 mod doctor;
@@ -7,9 +8,13 @@ mod exit;
 mod logging;
 mod profiles;
 mod query;
+mod record;
+mod replay;
 mod rights;
 mod run;
 mod serve;
+mod stream;
+mod systemd;
 mod tracy;
 mod watch;
 
@@ -65,6 +70,8 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             None if args.watch.query => query::main(&args.watch).await,
             None => watch::main(&args.watch).await,
             Some(Command::Run(run)) => run::main(&run).await,
+            Some(Command::Record(record)) => record::main(&record).await,
+            Some(Command::Replay(replay)) => replay::main(&replay).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
             Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),

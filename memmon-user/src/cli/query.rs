@@ -1,9 +1,9 @@
 //! `memmon-ebpf -q`: one snapshot.
 
-use std::{path::Path, process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use super::{
-    args::{DEFAULT_SOCKET, Watch},
+    args::{DEFAULT_SOCKET, Scope, Watch},
     exit::{Failure, NOTHING},
     rights, tracy,
 };
@@ -22,10 +22,10 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         "-q looks once and shows no profiler what happens",
     )?;
     // Said before anything about permission.
-    check_pids(args)?;
+    check_pids(&args.scope)?;
     let snapshot = match ask_daemon(args).await? {
         Some(snapshot) => snapshot,
-        None => look(args, &runtimes)?,
+        None => look(args, &runtimes)?.into(),
     };
     check_devices(args, &snapshot)?;
     check_found(args, &runtimes, &snapshot)?;
@@ -36,8 +36,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
 }
 
 /// Every `--pid` must be there.
-pub fn check_pids(args: &Watch) -> Result<(), Failure> {
-    for pid in &args.scope.pids {
+pub fn check_pids(scope: &Scope) -> Result<(), Failure> {
+    for pid in &scope.pids {
         if !identity::is_running(*pid) {
             return Err(Failure::with(
                 NOTHING,
@@ -52,17 +52,19 @@ pub fn check_pids(args: &Watch) -> Result<(), Failure> {
 
 /// A client, where a daemon answers. An explicit `--socket` never falls back.
 pub async fn daemon(args: &Watch) -> Result<Option<Client>, Failure> {
-    match &args.socket {
-        Some(path) => Ok(Some(Client::connect(path, args.wait()).await?)),
-        None => Ok(
-            Client::connect(Path::new(DEFAULT_SOCKET), std::time::Duration::ZERO)
-                .await
-                .ok(),
-        ),
+    let (path, wait) = match &args.socket {
+        Some(path) => (path.as_path(), args.wait()),
+        None => (Path::new(DEFAULT_SOCKET), std::time::Duration::ZERO),
+    };
+    match Client::connect(path, wait).await {
+        Ok(client) => Ok(Some(client)),
+        Err(ClientError::NoDaemon { .. }) if args.socket.is_none() => Ok(None),
+        // It is there: whoever may not ask it is told so.
+        Err(error) => Err(error.into()),
     }
 }
 
-async fn ask_daemon(args: &Watch) -> Result<Option<Snapshot>, Failure> {
+async fn ask_daemon(args: &Watch) -> Result<Option<Arc<Snapshot>>, Failure> {
     let Some(client) = daemon(args).await? else {
         return Ok(None);
     };

@@ -1,6 +1,7 @@
 //! `memmon-ebpf run -- COMMAND`: the command owns the terminal; memmon says what it saw at the end.
 
 use std::{
+    ffi::OsString,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, ExitCode, ExitStatus},
 };
@@ -43,7 +44,7 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
     );
     // The terminal is the command's.
     let held = logging::hold();
-    let status = command(run).await;
+    let status = command(&run.command).await;
     drop(held);
     let last = observation.snapshot(Filter::default()).await;
     tracy::stop(tracy).await;
@@ -64,8 +65,8 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
 }
 
 /// Runs it to its end, passing signals on.
-async fn command(run: &Run) -> Result<ExitStatus, Failure> {
-    let [program, args @ ..] = run.command.as_slice() else {
+pub async fn command(words: &[OsString]) -> Result<ExitStatus, Failure> {
+    let [program, args @ ..] = words else {
         return Err(Failure::new("no command was given"));
     };
     let mut command = Command::new(program);
@@ -131,7 +132,7 @@ fn is_ignored(signal: Signal) -> bool {
     }
 }
 
-fn code(status: ExitStatus) -> ExitCode {
+pub fn code(status: ExitStatus) -> ExitCode {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{args::Serve, exit::Failure, rights, tracy, watch::Ends};
+use super::{args::Serve, exit::Failure, rights, systemd, tracy, watch::Ends};
 use crate::{
     observe::Observation,
-    server::{self, http},
+    server::{Access, Claim, Daemon, Socket, Sources, http},
 };
 
 pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
@@ -13,18 +13,20 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         scope,
         runtimes,
         observing,
+        access: place,
         tracy: profilers,
-        socket,
         metrics,
     } = args;
     let known = runtimes.load()?;
     rights::to_observe()?;
-    // Before anything is attached: a port that is taken is an error at once.
+    // Before anything is attached: whatever is taken already is an error at once.
+    let access = place.access()?;
+    let claim = Claim::take(&place.socket).await?;
     let scrapers = metrics.address.map(http::Listener::bind).transpose()?;
     let listener = tracy::bind(profilers).await?;
     let mut ends = Ends::new()?;
-    let options = observing.options(scope.filter(runtimes));
-    // The socket appears when everything is attached: who finds it gets true answers.
+    let filter = scope.filter(runtimes);
+    let options = observing.options(filter.clone());
     let observation = Observation::start(options, known, observing.refresh())?;
     let tracy = tracy::start(
         listener,
@@ -39,12 +41,36 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         );
         tokio::spawn(listener.serve(observation.requests.clone(), metrics.processes))
     });
-    let result = server::serve(socket, observation.requests.clone(), ends.wait()).await;
+    let daemon = Daemon::new(Sources::of(&observation, filter), place.show_commands);
+    // The socket appears when everything is attached: who finds it gets true answers.
+    let result = match claim.listen(&access) {
+        Ok(socket) => {
+            announce(&socket, &access);
+            tokio::select! {
+                result = daemon.serve(socket, ends.wait()) => result.map_err(Failure::from),
+                () = systemd::keep_alive(&daemon) => Ok(()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    };
+    systemd::stopping();
     if let Some(task) = scrapers {
         task.abort();
     }
     tracy::stop(tracy).await;
     observation.stop();
-    result?;
-    Ok(ExitCode::SUCCESS)
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn announce(socket: &Socket, Access { mode, group }: &Access) {
+    let whose = match group {
+        Some((name, _)) => format!(", group {name}"),
+        None => String::new(),
+    };
+    let text = format!(
+        "listening on {} (mode {mode:04o}{whose})",
+        socket.path().display()
+    );
+    eprintln!("memmon-ebpf: {text}");
+    systemd::ready(&text);
 }

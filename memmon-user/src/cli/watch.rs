@@ -10,25 +10,24 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
 };
 
-use super::{args::Watch, exit::Failure, logging, query, rights, tracy};
+use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream, tracy};
 use crate::{
     observe::{Observation, Request},
+    server::{Link, Watching},
     tables::{Filter, snapshot::Snapshot},
-    views::{
-        output::{Mode, Sink, Written},
-        snapshot::{Options, Stream},
-        tui::{self, source::Source},
-    },
+    views::tui::{self, source::Source},
 };
 
-type Snapshots = watch::Receiver<Arc<Snapshot>>;
+pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
+/// Whether the daemon is there, where the snapshots come from one.
+pub type Links = watch::Receiver<Link>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
-    query::check_pids(args)?;
+    query::check_pids(&args.scope)?;
     if args.socket.is_some() {
         tracy::none(
             &args.tracy,
@@ -38,17 +37,19 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     if args.tracy.listen().is_none()
         && let Some(client) = query::daemon(args).await?
     {
-        let snapshots = client
-            .watch(args.filter(), args.observing.refresh())
-            .await?;
+        let (pace, paced) = watch::channel(args.observing.refresh());
+        let Watching {
+            snapshots,
+            link,
+            inspections,
+        } = client.watch(args.filter(), paced).await?;
         let source = Source {
             snapshots,
-            // A daemon is not asked about single allocations.
-            inspections: mpsc::channel(1).0,
-            link: None,
+            inspections,
+            link: Some(link),
             time: None,
         };
-        return show(source, None, args).await;
+        return show(source, Some(pace), args).await;
     }
     rights::to_observe()?;
     let listener = tracy::bind(&args.tracy).await?;
@@ -147,7 +148,7 @@ async fn show(
         && args.output.file.is_none()
         && std::io::stdout().is_terminal();
     if !full_screen {
-        return stream(source.snapshots, args).await;
+        return Stream::new(source.snapshots, source.link).run(args).await;
     }
     let options = tui::Options {
         pace,
@@ -160,31 +161,6 @@ async fn show(
         Ok(tui::Exit::Signal(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error.into()),
     }
-}
-
-async fn stream(mut snapshots: Snapshots, args: &Watch) -> Result<ExitCode, Failure> {
-    let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream)?;
-    let mut stream = Stream::new(
-        args.output.format.unwrap_or_default(),
-        Options::default(),
-        sink.continues(),
-    );
-    let mut ends = Ends::new()?;
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let text = stream.render(&snapshot)?;
-        if let Written::ReaderGone = sink.write(&text)? {
-            break;
-        }
-        tokio::select! {
-            changed = snapshots.changed() => if changed.is_err() {
-                return Err(Failure::new("the observation ended: the daemon is gone"));
-            },
-            () = ends.wait() => break,
-        }
-    }
-    sink.finish()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Signals that ask the program to end.

@@ -1,6 +1,6 @@
 //! Whether a daemon answers, and whose it is.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tokio::{net::UnixStream, time::timeout};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Daemon {
     Answers {
         uid: Option<u32>,
-        snapshot: Box<Snapshot>,
+        snapshot: Arc<Snapshot>,
     },
     /// There is no socket.
     None,
@@ -45,16 +45,13 @@ pub async fn ask(socket: &Path) -> Daemon {
         }
     };
     match timeout(PATIENCE, snapshot(socket)).await {
-        Ok(Ok(snapshot)) => Daemon::Answers {
-            uid,
-            snapshot: Box::new(snapshot),
-        },
+        Ok(Ok(snapshot)) => Daemon::Answers { uid, snapshot },
         Ok(Err(error)) => Daemon::Strange(error.to_string()),
         Err(_) => Daemon::Strange(format!("no answer within {} seconds", PATIENCE.as_secs())),
     }
 }
 
-async fn snapshot(socket: &Path) -> Result<Snapshot, ClientError> {
+async fn snapshot(socket: &Path) -> Result<Arc<Snapshot>, ClientError> {
     let client = Client::connect(socket, Duration::ZERO).await?;
     client.snapshot(Filter::default()).await
 }

@@ -74,10 +74,15 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
             if reply.is_closed() {
                 return;
             }
+            let mut listing = tables.listing(&ask);
+            let read = reader.read(|key, value| {
+                if let Some(entry) = LiveEntry::of(&key, &value) {
+                    listing.take(entry);
+                }
+            });
             // Half a list would pass for a whole one: rather none.
-            if let Ok(entries) = entries(reader) {
-                let now = clock::boot_ns();
-                let _ = reply.send(tables.live_list(entries, &ask, now, clock::now()));
+            if read.is_ok() {
+                let _ = reply.send(listing.finish(clock::boot_ns(), clock::now()));
             }
         }
         Job::Follow {
@@ -94,10 +99,12 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
             }
         }
         Job::Taken { row, failure } => {
-            let taken = entries(reader).ok().map(|mut entries| {
-                entries.retain(|entry| entry.row_key() == row);
-                entries
+            let mut taken = Vec::new();
+            let read = reader.read(|key, value| {
+                let entry = LiveEntry::of(&key, &value);
+                taken.extend(entry.filter(|entry| entry.row_key() == row));
             });
+            let taken = read.is_ok().then_some(taken);
             let _ = found.blocking_send(Finding { failure, taken });
         }
     }

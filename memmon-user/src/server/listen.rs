@@ -1,187 +1,166 @@
-//! The daemon's side. Every client has a task of its own; one that is slow, silent or gone costs
-//! itself only.
+//! Lets clients in. Every client has a task of its own; one that is slow, silent or gone costs itself
+//! only.
 
-use std::{
-    fs, io,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixStream,
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout},
+    task::JoinSet,
+    time::{Instant, sleep},
 };
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::{Answer, Ask, LONGEST_ASK, PROTOCOL, Wish};
+use super::{
+    guests::{CONNECTIONS, FOLLOWERS, Guests},
+    looks::Looks,
+    press::Press,
+    protocol::{Answer, frame},
+    session::Session,
+    socket::Socket,
+    veil::Veil,
+    visibility::Commands,
+};
 use crate::{
-    observe::Request,
-    tables::{Filter, snapshot::Snapshot},
+    observe::{Observation, Request},
+    tables::{Filter, Follower, live::Inspect},
 };
 
-/// How long a client may take to ask, or to take an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-const FASTEST: Duration = Duration::from_millis(100);
-/// Everybody may connect; what they see of others depends on who they are.
-const MODE: u32 = 0o666;
+/// How long nobody is let in when descriptors have run out.
+const BREATH: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    #[error("a daemon is listening on {} already; ask it, or choose another --socket", .0.display())]
-    Running(PathBuf),
-    #[error("{} is there and is no socket; choose another --socket", .0.display())]
-    NoSocket(PathBuf),
-    #[error("cannot listen on {}: {cause}; choose another --socket, in a directory that you can write to", .path.display())]
-    Unusable { path: PathBuf, cause: io::Error },
+pub enum ServeError {
+    #[error("the observer stopped, so there is nothing to serve; start the daemon again")]
+    ObserverStopped,
 }
 
-/// The socket file, which goes when the daemon does.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+/// Where the answers come from.
+#[derive(Debug)]
+pub struct Sources {
+    pub requests: mpsc::Sender<Request>,
+    pub inspections: mpsc::Sender<Inspect>,
+    pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    /// What is observed at all.
+    pub scope: Filter,
 }
 
-/// Listens until `stop` resolves.
-pub async fn serve(
-    path: &Path,
-    requests: mpsc::Sender<Request>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ListenError> {
-    let unusable = |cause| ListenError::Unusable {
-        path: path.to_owned(),
-        cause,
-    };
-    clear_stale(path).await?;
-    let listener = UnixListener::bind(path).map_err(unusable)?;
-    let _file = SocketFile(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(unusable)?;
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => return Ok(()),
-            client = listener.accept() => match client {
-                Ok((stream, _)) => {
-                    tokio::spawn(client_task(stream, requests.clone()));
-                }
-                // Out of descriptors: others will be given back.
-                Err(_) => tokio::time::sleep(FASTEST).await,
-            }
+/// What all sessions share.
+#[derive(Debug)]
+pub struct House {
+    pub press: Press,
+    pub looks: Looks,
+    pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    pub followers: Guests,
+    pub veil: Veil,
+    epoch: Instant,
+    guests: Guests,
+    commands: Commands,
+}
+
+/// What the daemon is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    pub clients: usize,
+    pub processes: usize,
+}
+
+/// Answers clients of an observation.
+#[derive(Clone, Debug)]
+pub struct Daemon(Arc<House>);
+
+impl Sources {
+    pub fn of(observation: &Observation, scope: Filter) -> Self {
+        Self {
+            requests: observation.requests.clone(),
+            inspections: observation.inspections(),
+            follows: observation.follows(),
+            scope,
         }
     }
 }
 
-/// A socket that nobody listens on was left by a daemon that was killed.
-async fn clear_stale(path: &Path) -> Result<(), ListenError> {
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !meta.file_type().is_socket() {
-        return Err(ListenError::NoSocket(path.to_owned()));
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(ListenError::Running(path.to_owned())),
-        Err(_) => fs::remove_file(path).map_err(|cause| ListenError::Unusable {
-            path: path.to_owned(),
-            cause,
-        }),
+impl House {
+    /// The next moment of this pace. All who keep a pace have their moments in common, and so the
+    /// snapshots.
+    pub fn next_moment(&self, pace: Duration) -> Instant {
+        let pace = pace.as_nanos().max(1);
+        let next = (self.epoch.elapsed().as_nanos() / pace + 1) * pace;
+        self.epoch + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
     }
 }
 
-async fn client_task(stream: UnixStream, requests: mpsc::Sender<Request>) {
-    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-    let mut codec = LengthDelimitedCodec::new();
-    codec.set_max_frame_length(LONGEST_ASK);
-    let mut frames = Framed::new(stream, codec);
-    let Ok(Some(Ok(message))) = timeout(PATIENCE, frames.next()).await else {
-        return;
-    };
-    frames
-        .codec_mut()
-        .set_max_frame_length(super::LONGEST_ANSWER);
-    let ask: Ask = match serde_json::from_slice(&message) {
-        Ok(ask) => ask,
-        Err(error) => {
-            let _ = send(
-                &mut frames,
-                &Answer::Error(format!("not understood: {error}")),
-            )
-            .await;
+impl Daemon {
+    pub fn new(sources: Sources, commands: Commands) -> Self {
+        let Sources {
+            requests,
+            inspections,
+            follows,
+            scope,
+        } = sources;
+        Self(Arc::new(House {
+            press: Press::new(requests, scope),
+            looks: Looks::new(inspections),
+            follows,
+            followers: Guests::new(FOLLOWERS),
+            veil: Veil::default(),
+            epoch: Instant::now(),
+            guests: Guests::new(CONNECTIONS),
+            commands,
+        }))
+    }
+
+    /// Serves until `stop` resolves.
+    pub async fn serve(
+        &self,
+        socket: Socket,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        tokio::pin!(stop);
+        // They end with this.
+        let mut sessions = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = self.0.press.idle() => return Err(ServeError::ObserverStopped),
+                Some(_) = sessions.join_next() => {}
+                client = socket.listener.accept() => match client {
+                    Ok((stream, _)) => self.receive(stream, &mut sessions),
+                    // Out of descriptors: others will be given back.
+                    Err(_) => sleep(BREATH).await,
+                }
+            }
+        }
+    }
+
+    fn receive(&self, stream: UnixStream, sessions: &mut JoinSet<()>) {
+        // As they were when it connected. Who cannot be told is not served.
+        let Ok(peer) = stream.peer_cred() else {
             return;
-        }
-    };
-    if ask.protocol != PROTOCOL {
-        let text = format!(
-            "this daemon speaks protocol {PROTOCOL}, the client {}; use the same version of both",
-            ask.protocol
-        );
-        let _ = send(&mut frames, &Answer::Error(text)).await;
-        return;
-    }
-    match ask.wish {
-        Wish::Snapshot => {
-            if let Some(snapshot) = snapshot(&requests, &ask.filter, uid).await {
-                let _ = send(&mut frames, &Answer::Snapshot(Box::new(snapshot))).await;
+        };
+        match self.0.guests.admit(peer.uid()) {
+            Ok(guest) => {
+                let sight = self.0.commands.sight(peer.uid());
+                let session = Session::new(stream, self.0.clone(), peer.uid(), sight);
+                sessions.spawn(async move {
+                    session.run().await;
+                    drop(guest);
+                });
             }
-        }
-        Wish::Watch { refresh_ms } => {
-            let mut timer = interval(Duration::from_millis(refresh_ms).max(FASTEST));
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = timer.tick() => {}
-                    // It has nothing more to say: it left, or does not keep to the protocol.
-                    _ = frames.next() => return,
-                }
-                let Some(snapshot) = snapshot(&requests, &ask.filter, uid).await else {
-                    return;
-                };
-                if !send(&mut frames, &Answer::Snapshot(Box::new(snapshot))).await {
-                    return;
+            Err(full) => {
+                if let Ok(frame) = frame(&Answer::Error(full.to_string())) {
+                    // Its buffer is empty: it takes this at once or not at all.
+                    let _ = stream.try_write(&frame);
                 }
             }
         }
     }
-}
 
-async fn snapshot(
-    requests: &mpsc::Sender<Request>,
-    filter: &Filter,
-    uid: Option<u32>,
-) -> Option<Snapshot> {
-    let (reply, answer) = oneshot::channel();
-    let request = Request {
-        filter: filter.clone(),
-        reply,
-    };
-    requests.send(request).await.ok()?;
-    Some(for_user(answer.await.ok()?, uid))
-}
-
-/// Others' command lines may hold secrets: only root and their own user see them.
-fn for_user(mut snapshot: Snapshot, uid: Option<u32>) -> Snapshot {
-    if uid != Some(0) {
-        for process in &mut snapshot.processes {
-            if process.uid.is_none() || process.uid != uid {
-                process.command.clear();
-            }
-        }
+    /// Asks the observer; none when it has ended.
+    pub async fn pulse(&self) -> Option<Pulse> {
+        let edition = self.0.press.edition(Instant::now()).await?;
+        Some(Pulse {
+            clients: self.0.guests.count(),
+            processes: edition.snapshot.processes.len(),
+        })
     }
-    snapshot
-}
-
-async fn send(frames: &mut Framed<UnixStream, LengthDelimitedCodec>, answer: &Answer) -> bool {
-    let Ok(text) = serde_json::to_vec(answer) else {
-        return false;
-    };
-    matches!(
-        timeout(PATIENCE, frames.send(Bytes::from(text))).await,
-        Ok(Ok(()))
-    )
 }

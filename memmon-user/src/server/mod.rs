@@ -1,47 +1,32 @@
-//! The daemon's socket: one observation for everybody.
+//! The daemon's socket: one observation for everybody. `docs/protocol.md` is the protocol.
 //!
-//! A Unix stream socket. Every message is a length (four bytes, big endian) and that many bytes of
-//! JSON. The client sends one [`Ask`]; the daemon answers with snapshots ([`Answer`]), one for
-//! [`Wish::Snapshot`], one every `refresh_ms` for [`Wish::Watch`].
+//! The daemon's side: [`socket`] makes the file, [`listen`] lets clients in, [`guests`] counts them,
+//! a [`session`] answers one; the [`press`] draws up each snapshot once for all of them, [`looks`]
+//! takes questions about live allocations in turn, and [`following`] passes the journal on.
+//! [`visibility`] and [`veil`] say what a user sees of others.
+//!
+//! The client's side: [`client`] asks, [`watching`] goes on when the daemon is restarted, [`link`]
+//! says whether one is there, and [`remote`] stands in for an observation.
 
 mod client;
+mod following;
+mod guests;
 pub mod http;
 mod link;
 mod listen;
+mod looks;
+mod press;
+pub mod protocol;
+pub mod remote;
+mod session;
+mod socket;
+mod veil;
+mod visibility;
+mod watching;
 
 pub use client::{Client, ClientError};
 pub use link::Link;
-pub use listen::{ListenError, serve};
-use serde::{Deserialize, Serialize};
-
-use crate::tables::{Filter, snapshot::Snapshot};
-
-/// The version of these messages. A daemon refuses clients of another one, in words.
-pub const PROTOCOL: u32 = 1;
-
-/// The longest message that a daemon takes, in bytes.
-pub const LONGEST_ASK: usize = 64 << 10;
-/// The longest message that a client takes, in bytes.
-pub const LONGEST_ANSWER: usize = 256 << 20;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ask {
-    pub protocol: u32,
-    pub wish: Wish,
-    #[serde(default)]
-    pub filter: Filter,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wish {
-    Snapshot,
-    Watch { refresh_ms: u64 },
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    Snapshot(Box<Snapshot>),
-    Error(String),
-}
+pub use listen::{Daemon, Pulse, ServeError, Sources};
+pub use socket::{Access, Claim, Socket, SocketError};
+pub use visibility::Commands;
+pub use watching::Watching;

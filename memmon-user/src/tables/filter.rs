@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::snapshot::{Failure, Process, Snapshot, Usage};
 
 /// Empty lists take everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
     pub pids: Vec<u32>,

@@ -243,33 +243,43 @@ pub struct PoolRange {
     pub bytes_per_bank: u64,
 }
 
-impl Tables {
-    /// The allocations among `entries` that are asked for, in words. `entries` may hold what is
-    /// freed already (all at once, or with its process): it is left out.
-    pub fn live_list(
-        &self,
-        entries: impl IntoIterator<Item = LiveEntry>,
-        ask: &LiveAsk,
-        now_ns: u64,
-        taken_at: String,
-    ) -> LiveList {
-        let mut wanted = HashMap::<RowKey, Option<LiveAllocation>>::new();
-        let mut found = Vec::new();
-        for entry in entries {
-            let pattern = wanted
-                .entry(entry.row_key())
-                .or_insert_with(|| self.live_pattern(&entry.row_key(), ask));
-            if pattern.is_some() {
-                found.push(entry);
-            }
+/// A list that is being made: entries are taken one by one, as they are read.
+#[derive(Debug)]
+pub struct Listing<'a> {
+    tables: &'a Tables,
+    ask: &'a LiveAsk,
+    /// What all of a row have in common; none where they are not asked for.
+    patterns: HashMap<RowKey, Option<LiveAllocation>>,
+    found: Vec<LiveEntry>,
+}
+
+impl Listing<'_> {
+    /// It may be freed already (all at once, or with its process), or not be asked for: then it is
+    /// left out.
+    pub fn take(&mut self, entry: LiveEntry) {
+        let key = entry.row_key();
+        let pattern = self
+            .patterns
+            .entry(key)
+            .or_insert_with(|| self.tables.live_pattern(&key, self.ask));
+        if pattern.is_some() {
+            self.found.push(entry);
         }
-        found.sort_unstable_by(|a, b| {
+    }
+
+    pub fn finish(mut self, now_ns: u64, taken_at: String) -> LiveList {
+        let largest_first = |a: &LiveEntry, b: &LiveEntry| {
             (b.charged, b.requested, a.key).cmp(&(a.charged, a.requested, b.key))
-        });
-        let limit = ask.limit().min(found.len());
-        let (listed, omitted) = found.split_at(limit);
+        };
+        let limit = self.ask.limit().min(self.found.len());
+        if limit < self.found.len() {
+            // Those that are not listed need no order.
+            self.found.select_nth_unstable_by(limit, largest_first);
+        }
+        let (listed, omitted) = self.found.split_at_mut(limit);
+        listed.sort_unstable_by(largest_first);
         let allocations = listed.iter().filter_map(|entry| {
-            let pattern = wanted.get(&entry.row_key())?.clone()?;
+            let pattern = self.patterns.get(&entry.row_key())?.clone()?;
             Some(LiveAllocation {
                 tid: (entry.tid != 0).then_some(entry.tid),
                 address: entry.address,
@@ -284,8 +294,35 @@ impl Tables {
             allocations: allocations.collect(),
             omitted: omitted.len() as u64,
             omitted_bytes: omitted.iter().map(|entry| entry.charged).sum(),
-            ranges: self.ranges(ask),
+            ranges: self.tables.ranges(self.ask),
         }
+    }
+}
+
+impl Tables {
+    /// The allocations that are asked for, in words, of all that will be told.
+    pub fn listing<'a>(&'a self, ask: &'a LiveAsk) -> Listing<'a> {
+        Listing {
+            tables: self,
+            ask,
+            patterns: HashMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Of these entries.
+    pub fn live_list(
+        &self,
+        entries: impl IntoIterator<Item = LiveEntry>,
+        ask: &LiveAsk,
+        now_ns: u64,
+        taken_at: String,
+    ) -> LiveList {
+        let mut listing = self.listing(ask);
+        for entry in entries {
+            listing.take(entry);
+        }
+        listing.finish(now_ns, taken_at)
     }
 
     /// What all allocations of a row have in common; none where they are not asked for.

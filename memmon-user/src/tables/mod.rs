@@ -107,6 +107,10 @@ impl Tables {
         self.processes.contains_key(&proc)
     }
 
+    pub fn facts_of(&self, proc: Proc) -> Option<&ProcessFacts> {
+        self.processes.get(&proc).map(|entry| &entry.facts)
+    }
+
     /// Which runtimes' libraries of this process are understood. Where none is, its usage is
     /// unknown.
     pub fn understood(&mut self, proc: Proc, understood: bool) {
@@ -226,6 +230,11 @@ impl Tables {
         self.rows
             .get(key)
             .is_none_or(|row| value.sequence > row.kernel.sequence)
+    }
+
+    /// A row as it was last told, or as events left it.
+    pub fn row_of(&self, key: &RowKey) -> Option<&RowValue> {
+        self.rows.get(key).map(|row| &row.kernel)
     }
 
     /// What is known to have been held before; nothing where the row is new.

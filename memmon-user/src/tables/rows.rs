@@ -120,6 +120,23 @@ impl Tables {
         row.amounts(self.is_closed(key))
     }
 
+    /// Charged bytes and live allocations of a row.
+    pub fn held_in(&self, key: &RowKey) -> (i64, i64) {
+        self.rows.get(key).map_or((0, 0), |row| {
+            let amounts = self.amounts(key, row);
+            (amounts.charged, amounts.live)
+        })
+    }
+
+    pub fn rows_of(&self, proc: Proc) -> impl Iterator<Item = RowKey> + '_ {
+        let first = RowKey {
+            proc,
+            ..RowKey::default()
+        };
+        let rows = self.rows.range(first..).map(|(key, _)| *key);
+        rows.take_while(move |key| key.proc == proc)
+    }
+
     pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
         let (_, placed) = self.placements.get(owner)?.range(..=ogen).next_back()?;
         let placement = &placed.placement;

@@ -2,10 +2,12 @@
 
 pub mod diagnosis;
 pub mod environment;
+pub mod export;
 pub mod health;
 pub mod metrics;
 pub mod output;
 pub mod pools;
+pub mod replay;
 pub mod snapshot;
 pub mod text;
 pub mod tracy;

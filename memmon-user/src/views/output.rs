@@ -88,7 +88,10 @@ impl Sink {
     }
 
     pub fn write(&mut self, text: &str) -> Result<Written, OutputError> {
-        let bytes = text.as_bytes();
+        self.write_bytes(text.as_bytes())
+    }
+
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> Result<Written, OutputError> {
         let done = match &mut self.target {
             Target::Stdout => {
                 let mut stdout = io::stdout().lock();

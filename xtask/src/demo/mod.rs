@@ -11,7 +11,7 @@ use anyhow::Result;
 use self::troupe::{Actor, Troupe};
 use crate::{
     build, paths,
-    shell::{as_root, run, step, succeeds, which},
+    shell::{as_root, cargo, run, step, succeeds, which},
 };
 
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,20 @@ pub struct Args {
     /// Print the table once and end, instead of the live view
     #[arg(long)]
     once: bool,
+    /// Print what the live view shows after so many seconds, as text, and end
+    #[arg(long, value_name = "SECONDS", conflicts_with = "once")]
+    screen: Option<f64>,
+    /// Keys to press before that: `\r` is Enter, `\e` Esc, `\t` Tab, and `\w` waits for a second
+    #[arg(long, default_value = "", requires = "screen")]
+    keys: String,
+    /// How large that screen is
+    #[arg(
+        long,
+        value_name = "WIDTHxHEIGHT",
+        default_value = "120x34",
+        requires = "screen"
+    )]
+    size: String,
 }
 
 pub fn main(args: &Args) -> Result<()> {
@@ -36,14 +50,25 @@ pub fn main(args: &Args) -> Result<()> {
     step(format!("starting {} processes", actors.len()));
     // They end when this goes, whichever way that happens.
     let troupe = Troupe::start(actors)?;
-    let shown = show(&binary, args.once);
+    let shown = show(&repository, &binary, args);
     drop(troupe);
     shown
 }
 
-fn show(binary: &Path, once: bool) -> Result<()> {
+fn show(repository: &Path, binary: &Path, args: &Args) -> Result<()> {
     let mut view = viewer(binary)?;
-    if once {
+    if let Some(seconds) = args.screen {
+        let mut print = cargo(repository);
+        print
+            .args(["run", "--quiet", "--release", "--ignore-rust-version"])
+            .args(["-p", "memmon-tests", "--example", "screen", "--"])
+            .args([&args.size, &seconds.to_string(), &args.keys])
+            .arg(view.get_program())
+            .args(view.get_args())
+            .arg("--all");
+        return run(&mut print);
+    }
+    if args.once {
         run(view.args(["-q", "--format", "table"]))
     } else {
         run(view.arg("--all"))

@@ -232,6 +232,12 @@ impl App {
     }
 
     pub fn set_time(&mut self, time: TimeState) {
+        // Elsewhere: what was before that moment is remembered, too.
+        if self.time.as_ref().map_or(0, |before| before.leaps) != time.leaps {
+            for snapshot in time.past.iter() {
+                self.history.take(snapshot);
+            }
+        }
         self.time = Some(time);
     }
 
@@ -290,7 +296,6 @@ impl App {
                 self.pages.device.show(device);
                 self.go(PageKind::Device);
             }
-            Reaction::Open(Open::Events) => self.go(PageKind::Events),
         }
         Wish::Draw
     }

@@ -54,4 +54,9 @@ pub struct TimeState {
     pub event: Option<String>,
     /// What the reader should know of the recording: that its end is cut off, that it has gaps.
     pub notes: Vec<String>,
+    /// Counts the leaps to another moment, for which `past` is anew.
+    pub leaps: u64,
+    /// What a line of history needs after a leap: snapshots of the minutes before it and of itself,
+    /// oldest first.
+    pub past: Arc<Vec<Arc<Snapshot>>>,
 }

@@ -85,7 +85,8 @@ pub fn draw_tabs(app: &App, area: Rect, buffer: &mut Buffer) {
     let mut pen = Pen::new(buffer, area, 0, theme);
     for (nth, kind) in PageKind::ALL.into_iter().enumerate() {
         let is_open = kind == app.open_page();
-        let words = if is_open {
+        // How many events are new is told wherever one is.
+        let words = if is_open || kind == PageKind::Events {
             text::visible(&app.page_title(kind))
         } else {
             kind.name().into()

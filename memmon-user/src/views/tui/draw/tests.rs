@@ -233,6 +233,7 @@ fn a_recording_shows_which_moment_it_is() {
         speed: 4.0,
         event: Some("4011 python allocates 2,097,152 B of DRAM on device 0".into()),
         notes: vec!["its end is cut off".into()],
+        ..TimeState::default()
     });
     let frame = drawn(&mut app, 140, 30);
     check("recording_140x30", &frame);

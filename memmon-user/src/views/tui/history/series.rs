@@ -20,10 +20,6 @@ impl Series {
         self.ticks.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.ticks.is_empty()
-    }
-
     /// The amount from this tick on. No tick may be before the last one.
     pub fn put(&mut self, tick: Tick, amount: Option<u64>) {
         let amount = amount.map_or(UNKNOWN, |amount| amount.min(UNKNOWN - 1));

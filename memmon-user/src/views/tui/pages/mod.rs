@@ -73,7 +73,6 @@ pub enum Reaction {
 pub enum Open {
     Process(ProcessId),
     Device(DeviceAsk),
-    Events,
 }
 
 /// What makes a process the same in the next snapshot.

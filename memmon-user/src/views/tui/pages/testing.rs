@@ -111,7 +111,7 @@ pub fn block(pid: u32, address: u64, size: u64) -> LiveAllocation {
         pool: "DRAM".into(),
         owner: u64::from(pid) << 12,
         address,
-        requested_bytes: size * 12 - 100,
+        requested_bytes: (size * 12).saturating_sub(100),
         charged_bytes: Some(size * 12),
         age_ns: Some((address / MIB + 1) * 1_000_000_000),
     }

@@ -56,8 +56,8 @@ pub fn page(page: &mut DevicePage, area: Rect, buffer: &mut Buffer, ctx: &Contex
         height: area.height.saturating_sub(2 + u16::from(roomy)),
         ..area
     };
-    let under = legend::under(page, ctx);
-    let foot = length(1 + usize::from(under.is_some()) + usize::from(roomy)).min(rest.height);
+    let pointed = usize::from(page.pointed().is_some());
+    let foot = length(1 + pointed + usize::from(roomy)).min(rest.height);
     rest.height -= foot;
     match note(page, ctx) {
         Some(words) => {
@@ -70,8 +70,9 @@ pub fn page(page: &mut DevicePage, area: Rect, buffer: &mut Buffer, ctx: &Contex
         height: foot.saturating_sub(u16::from(roomy)),
         ..area
     };
-    if let Some(words) = &under {
-        Pen::new(buffer, foot, 0, theme).put(words, theme.strong());
+    // The map knows only now which cell is where.
+    if let Some(words) = legend::under(page, ctx) {
+        Pen::new(buffer, foot, 0, theme).put(&words, theme.strong());
     }
     let line = foot.height.saturating_sub(1);
     legend::draw(page, foot, line, buffer, ctx);

@@ -72,6 +72,7 @@ impl DevicePage {
         }
     }
 
+    #[cfg(test)]
     pub fn subject(&self) -> Option<&DeviceAsk> {
         self.subject.as_ref()
     }

@@ -20,6 +20,8 @@ const WHAT: usize = 14;
 const WHO: usize = 18;
 /// Narrower than this, the summary comes before whom it is about.
 const WIDE: u16 = 90;
+/// Narrower than this, it says by itself what it is.
+const LEAST: u16 = 60;
 
 pub fn page(page: &mut EventsPage, area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) {
     let theme = ctx.theme;
@@ -40,6 +42,14 @@ pub fn page(page: &mut EventsPage, area: Rect, buffer: &mut Buffer, ctx: &Contex
     }
     let place = page.place(&entries);
     let details = details::lines(&entries[place], ctx);
+    let details: Vec<(String, bool)> = details
+        .iter()
+        .enumerate()
+        .flat_map(|(nth, line)| {
+            let lines = wrapped(line, usize::from(area.width));
+            lines.into_iter().map(move |line| (line, nth == 0))
+        })
+        .collect();
     // The list has a third of the room at the least.
     let wanted = length(details.len()).min(rest.height * 2 / 3);
     let below = Rect {
@@ -62,14 +72,33 @@ pub fn page(page: &mut EventsPage, area: Rect, buffer: &mut Buffer, ctx: &Contex
         };
         row(entry, line == place, area, buffer, ctx);
     }
-    for (nth, line) in details.iter().enumerate().take(usize::from(below.height)) {
-        let style = if nth == 0 {
+    for (nth, (line, is_first)) in details.iter().enumerate().take(usize::from(below.height)) {
+        let style = if *is_first {
             theme.strong()
         } else {
             theme.plain()
         };
         Pen::new(buffer, below, length(nth), theme).put(line, style);
     }
+}
+
+/// Broken between words, so that no line is longer than that.
+fn wrapped(line: &str, cells: usize) -> Vec<String> {
+    if text::width(line) <= cells {
+        return vec![line.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in line.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(last) if last.is_empty() => last.push_str(word),
+            Some(last) if text::width(last) + 1 + text::width(word) <= cells => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(format!("  {word}")),
+        }
+    }
+    lines
 }
 
 fn row(entry: &Entry<'_>, is_selected: bool, area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) {
@@ -86,14 +115,18 @@ fn row(entry: &Entry<'_>, is_selected: bool, area: Rect, buffer: &mut Buffer, ct
         };
         (theme.plain(), kind)
     };
-    pen.left(&at, AT, plain)
-        .skip(2)
-        .left(entry.headline(), WHAT, kind)
-        .skip(2);
+    let is_narrow = area.width < LEAST;
+    if is_narrow {
+        let at = at.split(' ').next().unwrap_or_default();
+        pen.left(at, AT - " UTC".len(), plain).skip(2);
+    } else {
+        pen.left(&at, AT, plain).skip(2);
+        pen.left(entry.headline(), WHAT, kind).skip(2);
+    }
     if area.width >= WIDE {
         pen.left(&entry.who(), WHO, plain).skip(2);
     } else if let Some(pid) = entry.pid() {
-        pen.put(&format!("{pid} "), plain);
+        pen.put(&format!("{pid} "), if is_narrow { kind } else { plain });
     }
     pen.put(&entry.summary(ctx.snapshot), plain);
 }

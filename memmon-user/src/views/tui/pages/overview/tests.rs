@@ -305,7 +305,7 @@ fn groups_come_to_what_their_rows_come_to() {
     // By device, user, cgroup, and not at all.
     for (words, groups) in [
         ("▸2            device 0 ", 3),
-        ("▸2            user ada ", 3),
+        ("  user ada ", 3),
         ("▸5            /user.slice/", 1),
     ] {
         seen.press(&[Key::Char('g')]);

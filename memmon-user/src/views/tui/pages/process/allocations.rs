@@ -7,22 +7,23 @@ use crate::{tables::live::LiveAllocation, views::pools};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     Address,
-    Pool,
-    Device,
-    Requested,
     Charged,
     Age,
+    Pool,
+    Requested,
+    Device,
     Thread,
 }
 
 impl Column {
+    /// The most important ones first: the last are left out where there is little room.
     pub const ALL: [Self; 7] = [
         Self::Address,
-        Self::Pool,
-        Self::Device,
-        Self::Requested,
         Self::Charged,
         Self::Age,
+        Self::Pool,
+        Self::Requested,
+        Self::Device,
         Self::Thread,
     ];
 

@@ -73,6 +73,7 @@ impl ProcessPage {
         }
     }
 
+    #[cfg(test)]
     pub fn subject(&self) -> Option<&ProcessId> {
         self.subject.as_ref()
     }

@@ -50,7 +50,7 @@ pub fn draw(page: &mut DevicePage, area: Rect, buffer: &mut Buffer, ctx: &Contex
     page.drawn.lines = lines;
     for (place, nth) in (page.first..count).take(in_sight).enumerate() {
         let top = length(place * each);
-        let left_out = count - in_sight;
+        let left_out = count.saturating_sub(in_sight);
         head(
             page,
             nth,

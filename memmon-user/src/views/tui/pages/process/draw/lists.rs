@@ -40,7 +40,7 @@ pub fn allocations(page: &mut ProcessPage, area: Rect, buffer: &mut Buffer, ctx:
     let mut places = Vec::new();
     for column in Column::ALL {
         let width = width(column, ctx);
-        if pen.room() < width + GAP {
+        if pen.room() < width {
             break;
         }
         let mut title = column.title().to_owned();

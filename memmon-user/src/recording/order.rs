@@ -1,0 +1,147 @@
+//! Facts in the order in which they happened.
+//!
+//! What the kernel reports at once (an allocator is made, all is freed, a process ends) overtakes
+//! the history, which waits for a refresh. Here each event goes back to where it belongs, so that a
+//! recording can be stopped at any moment.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
+};
+
+use memmon_ebpf::ledger::RowKey;
+
+use crate::tables::event::EventKind;
+use crate::tables::{Batch, Fact, event::Event, facts::Proc};
+
+/// An event, and what was found out about it (a failure).
+struct Happening {
+    event: Event,
+    about: Option<Fact>,
+}
+
+/// Batches in the order in which they were told, and the same in the order of what happened. In
+/// each: who and where it is about; then events, by their own times; then the state at its end.
+pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
+    let mut settled: HashMap<Proc, usize> = HashMap::new();
+    let ends: Vec<u64> = batches.iter().map(|batch| batch.boot_ns).collect();
+    let mut parts: Vec<[Vec<Fact>; 2]> = Vec::new();
+    let mut happened: Vec<Vec<Happening>> = ends.iter().map(|_| Vec::new()).collect();
+    let mut stamps = Vec::new();
+    for (at, batch) in batches.into_iter().enumerate() {
+        stamps.push((batch.epoch_ns, batch.boot_ns));
+        let [mut first, mut last] = [Vec::new(), Vec::new()];
+        let mut failed = VecDeque::new();
+        for fact in batch.facts {
+            match fact {
+                Fact::Event(event) => {
+                    let due = ends.partition_point(|end| *end < event.time_ns).min(at);
+                    // What was recovered of a process holds from there on.
+                    let due = due.max(settled.get(&event.proc).copied().unwrap_or(0));
+                    let to = happened.get_mut(due);
+                    let Some(to) = to else { continue };
+                    if event.kind == EventKind::Failed {
+                        failed.push_back((due, to.len()));
+                    }
+                    to.push(Happening { event, about: None });
+                }
+                // Failures are told in the order of their events.
+                Fact::Failure(_) => {
+                    let event = failed.pop_front().and_then(|(due, place): (usize, usize)| {
+                        happened.get_mut(due)?.get_mut(place)
+                    });
+                    match event {
+                        Some(happening) => happening.about = Some(fact),
+                        None => last.push(fact),
+                    }
+                }
+                Fact::Live(ref list) => {
+                    for entry in list {
+                        settled.insert(entry.proc, at);
+                    }
+                    first.push(fact);
+                }
+                fact if is_introduction(&fact) => first.push(fact),
+                fact => last.push(fact),
+            }
+        }
+        parts.push([first, last]);
+    }
+    stamps
+        .into_iter()
+        .zip(parts)
+        .zip(happened)
+        .map(|(((epoch_ns, boot_ns), [first, last]), happened)| {
+            let mut facts = first;
+            for Happening { event, about } in sorted(happened) {
+                facts.push(Fact::Event(event));
+                facts.extend(about);
+            }
+            facts.extend(last);
+            Batch {
+                epoch_ns,
+                boot_ns,
+                facts,
+            }
+        })
+        .collect()
+}
+
+/// Facts that tell who somebody is and where things are: they hold before the events that were told
+/// with them, too.
+pub fn is_introduction(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::Start { .. }
+            | Fact::Process { .. }
+            | Fact::Understood { .. }
+            | Fact::Since { .. }
+            | Fact::Placement { .. }
+            | Fact::OwnerOpened { .. }
+            | Fact::Baseline { .. }
+            | Fact::Live(_)
+    )
+}
+
+/// By time; and those of one row in the order in which they changed it, for processors that write
+/// side by side may do so out of order.
+fn sorted(mut happened: Vec<Happening>) -> Vec<Happening> {
+    happened.sort_by_key(|happening| happening.event.time_ns);
+    let mut last = HashMap::<RowKey, u32>::new();
+    let in_order = happened
+        .iter()
+        .filter(|happening| happening.event.sequence != 0)
+        .all(|Happening { event, .. }| {
+            last.insert(event.row, event.sequence)
+                .is_none_or(|before| event.sequence.wrapping_sub(before).cast_signed() >= 0)
+        });
+    if in_order {
+        return happened;
+    }
+    // Each row's events change places among themselves.
+    let mut rows = HashMap::<RowKey, (u32, Vec<usize>)>::new();
+    for (place, Happening { event, .. }) in happened.iter().enumerate() {
+        if event.sequence != 0 {
+            rows.entry(event.row)
+                .or_insert_with(|| (event.sequence, Vec::new()))
+                .1
+                .push(place);
+        }
+    }
+    let mut slots: Vec<Option<Happening>> = happened.into_iter().map(Some).collect();
+    for (first, places) in rows.into_values() {
+        let mut own: Vec<Happening> = places
+            .iter()
+            .filter_map(|place| slots.get_mut(*place)?.take())
+            .collect();
+        own.sort_by_key(|Happening { event, .. }| {
+            Reverse(event.sequence.wrapping_sub(first).cast_signed())
+        });
+        for place in places {
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = own.pop();
+            }
+        }
+    }
+    slots.into_iter().flatten().collect()
+}

@@ -1,0 +1,48 @@
+//! An event, in words.
+
+use crate::{
+    observe::clock,
+    tables::{
+        Tables,
+        event::{Event, EventKind},
+    },
+    views::units::Bytes,
+};
+
+/// `12:00:01.123456 alloc 2.00 MiB of DRAM on 0, 1 at 0x1000 by python (1234)`
+pub fn of_event(event: &Event, epoch_ns: u64, tables: &Tables) -> String {
+    let time = clock::rfc3339(epoch_ns.into()).unwrap_or_default();
+    // Of the day, to the microsecond.
+    let time: String = time.chars().skip(11).take(15).collect();
+    let time = time.trim_end_matches('Z');
+    let what = match event.kind {
+        EventKind::Alloc => "alloc",
+        EventKind::Free => "free",
+        EventKind::Failed => "failed:",
+        EventKind::UnknownFree => "free of something unknown:",
+        EventKind::Register => "register",
+    };
+    let size = Bytes::Human.format(event.requested);
+    let pool = tables.pool_name(event.row.space, event.row.pool);
+    let devices = tables.devices_of(&event.row);
+    let ids: Vec<String> = devices
+        .iter()
+        .filter_map(|device| device.id)
+        .map(|id| id.to_string())
+        .collect();
+    let place = match ids.as_slice() {
+        [] => String::new(),
+        ids => format!(" on {}", ids.join(", ")),
+    };
+    let comm = tables
+        .facts_of(event.proc)
+        .map_or("?", |facts| facts.comm.as_str());
+    let at = match event.kind {
+        EventKind::Failed => String::new(),
+        _ => format!(" at {:#x}", event.address),
+    };
+    format!(
+        "{time} {what} {size} of {pool}{place}{at} by {comm} ({})",
+        event.pid
+    )
+}
