@@ -53,8 +53,10 @@ fn of(pid: u32, pool: &str) -> LiveAsk {
 }
 
 /// Every block of every pool, where the runtime has it and as large as it has it.
-fn same_blocks(observation: &Observation, step: &Step, chips: usize) -> Result<usize> {
-    let mut count = 0;
+///
+/// How many there are, and how many of them were there before the observation.
+fn same_blocks(observation: &Observation, step: &Step, chips: usize) -> Result<(usize, usize)> {
+    let (mut count, mut recovered) = (0, 0);
     for pool in POOLS {
         let found = list(observation, of(step.pid, pool))?;
         let said = &step.said["pools"][pool];
@@ -74,13 +76,16 @@ fn same_blocks(observation: &Observation, step: &Step, chips: usize) -> Result<u
             ours.push((allocation.address - base, charged / range.banks));
             assert_eq!(allocation.owner, range.owner);
             assert_eq!(allocation.devices.len(), chips);
-            ensure!(allocation.tid == Some(step.pid) && allocation.age_ns.is_some());
+            // Of what was there before, neither is known.
+            let seen = (allocation.tid, allocation.age_ns.is_some());
+            ensure!([(Some(step.pid), true), (None, false)].contains(&seen));
+            recovered += usize::from(!seen.1);
         }
         ours.sort_unstable();
         assert_eq!(ours, blocks, "step {}, {pool}", step.name);
         count += ours.len();
     }
-    Ok(count)
+    Ok((count, recovered))
 }
 
 /// Every tensor that the program itself has.
@@ -110,13 +115,33 @@ fn live_allocations_are_the_runtimes_own_blocks() -> Result<()> {
             let mut blocks = 0;
             while let Some(step) = workload.step()? {
                 if !step.said["pools"].is_null() {
-                    blocks += same_blocks(&observation, &step, chips)?;
+                    let (found, recovered) = same_blocks(&observation, &step, chips)?;
+                    assert_eq!(recovered, 0);
+                    blocks += found;
                     same_tensors(&observation, &step)?;
                 }
             }
             ensure!(workload.wait()?.success() && blocks > 50, "{blocks}");
             println!("ttnn {version}, {mesh}: {blocks} blocks as in its block tables");
         }
+    }
+    observation.stop();
+    Ok(())
+}
+
+#[test]
+fn live_allocations_of_before() -> Result<()> {
+    let version = lab::versions()?.pop().context("no release")?;
+    let mut workload = Workload::start(&version, "blocks.py", &[])?;
+    let before = workload.expect_step()?;
+    let observation = observe()?;
+    let (blocks, recovered) = same_blocks(&observation, &before, 1)?;
+    ensure!(blocks > 0 && recovered == blocks, "{recovered} of {blocks}");
+    same_tensors(&observation, &before)?;
+    for _ in 0..3 {
+        // Some of them freed, and new ones beside them.
+        let step = workload.expect_step()?;
+        same_blocks(&observation, &step, 1)?;
     }
     observation.stop();
     Ok(())
@@ -145,6 +170,7 @@ fn same_message(failure: &Failure, said: &Value, chips: i64) -> Result<()> {
     assert_eq!(failure.requested_bytes, said_of("asked")?);
     assert_eq!(failure.banks, Some(banks));
     assert_eq!(failure.needed_bytes, Some(said_of("needed")? * banks));
+    assert_eq!(failure.capacity_bytes, Some(said_of("size")? * banks));
     assert_eq!(failure.free_bytes, Some(said_of("free")? * banks), "{said}");
     assert_eq!(
         failure.largest_free_bytes_per_bank,
@@ -162,9 +188,15 @@ fn same_message(failure: &Failure, said: &Value, chips: i64) -> Result<()> {
 #[test]
 fn failures_say_what_the_runtimes_message_says() -> Result<()> {
     for version in lab::versions()? {
-        for (mesh, chips) in [("1x1", 1), ("1x2", 2)] {
-            let daemon = Daemon::start(&[])?;
+        // Also of an observation that begins when much is allocated already.
+        for (mesh, chips, late) in [("1x1", 1, false), ("1x2", 2, false), ("1x1", 1, true)] {
+            let mut daemon = (!late).then(|| Daemon::start(&[])).transpose()?;
             let mut workload = Workload::start(&version, "blocks.py", &["--mesh", mesh])?;
+            if late {
+                workload.expect_step()?;
+                daemon = Some(Daemon::start(&[])?);
+            }
+            let daemon = daemon.context("a daemon")?;
             let mut seen = 0;
             while let Some(step) = workload.step()? {
                 let said = &step.said["refused"];
@@ -254,6 +286,8 @@ fn who_ended_holding_memory() -> Result<()> {
     let sizes = ["--mesh", "1x2", "64", "L1:1"];
     let mut killed = Workload::start(&version, "hold.py", &sizes)?;
     let step = killed.expect_step()?;
+    // Of one that is killed before anybody could look at it, the chips are not known.
+    daemon.snapshot()?;
     killed.kill()?;
     let ending = ending(&daemon, step.pid)?;
     for (chip, pools) in &step.truth {

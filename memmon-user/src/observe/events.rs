@@ -119,17 +119,21 @@ impl Observer {
     pub(super) fn drain_history(&mut self) {
         let followed = self.journal.is_followed();
         let mut events = self.take_history(followed || self.looks_for_free());
+        if followed {
+            self.journal.events(&events);
+        }
         if events.iter().any(|event| event.kind == EventKind::Failed) {
             // Who holds the memory now, not at the last refresh. What happened until these totals
             // were read is history by now.
             self.read_totals();
-            events.extend(self.take_history(true));
+            let since = self.take_history(true);
+            if followed {
+                self.journal.events(&since);
+            }
+            events.extend(since);
             self.note_failures(&events);
         }
         self.keep_for_free(&events);
-        if followed {
-            self.journal.events(events);
-        }
     }
 
     /// From the first failure on; all of it where `wanted`.

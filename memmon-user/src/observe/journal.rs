@@ -39,8 +39,8 @@ impl Journal {
         }
     }
 
-    pub fn events(&mut self, events: Vec<Event>) {
-        self.pending.extend(events.into_iter().map(Fact::Event));
+    pub fn events(&mut self, events: &[Event]) {
+        self.pending.extend(events.iter().copied().map(Fact::Event));
     }
 
     /// Hands on what has been told since the last time.

@@ -10,6 +10,7 @@ use crate::tables::{
     event::{Event, EventKind},
     facts::PoolCapacity,
     live::LiveEntry,
+    moment::Moment,
 };
 
 /// Failures whose free blocks are looked at together: in a flood of them only some are.
@@ -40,11 +41,12 @@ impl Observer {
 
     /// Tells of the failures among the events, which begin with the first of them at the latest.
     pub(super) fn note_failures(&mut self, events: &[Event]) {
-        for (nth, event) in events.iter().enumerate() {
+        let mut moment = Moment::before(events, &self.tables);
+        for event in events {
+            moment.pass(event);
             if event.kind != EventKind::Failed {
                 continue;
             }
-            let moment = self.tables.moment_of(events, nth);
             let at = clock::at_boot_ns(event.time_ns);
             let failure = self.tables.describe_failure(event, &moment, at);
             let (number, free_bytes) = (failure.number, failure.free_bytes);

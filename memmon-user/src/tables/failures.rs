@@ -41,6 +41,7 @@ impl Tables {
             requested_bytes: event.requested,
             needed_bytes: charged.then_some(event.charged),
             number: self.failed + 1,
+            capacity_bytes: capacity.map(|capacity| capacity.bytes),
             free_bytes: capacity.and_then(|capacity| self.free(key, &capacity, moment)),
             largest_free_bytes_per_bank: None,
             banks: capacity.map(|capacity| capacity.banks),

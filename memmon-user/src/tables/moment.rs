@@ -23,37 +23,47 @@ pub struct Change {
 }
 
 impl Moment {
+    /// Before the first of these events, which are in order and all there were from then on, up to
+    /// the last reading of totals at the least.
+    pub fn before(events: &[Event], tables: &Tables) -> Self {
+        let mut moment = Self::default();
+        for event in events {
+            if tables.includes(event) {
+                moment.shift(event, -1);
+            }
+        }
+        moment
+    }
+
+    /// One event later.
+    pub fn pass(&mut self, event: &Event) {
+        self.shift(event, 1);
+    }
+
     pub fn of(&self, key: &RowKey) -> Change {
         self.rows.get(key).copied().unwrap_or_default()
+    }
+
+    fn shift(&mut self, event: &Event, direction: i64) {
+        let sign = match event.kind {
+            EventKind::Alloc => direction,
+            EventKind::Free => -direction,
+            EventKind::Failed | EventKind::UnknownFree | EventKind::Register => return,
+        };
+        let change = self.rows.entry(event.row).or_default();
+        change.charged += sign * event.charged.cast_signed();
+        change.live += sign;
     }
 }
 
 impl Tables {
-    /// The moment of one of these events, which are in order and all there were from then on, up
-    /// to the last reading of totals at the least.
-    pub fn moment_of(&self, events: &[Event], at: usize) -> Moment {
-        let mut moment = Moment::default();
-        for (nth, event) in events.iter().enumerate() {
-            let direction = match event.kind {
-                EventKind::Alloc => 1,
-                EventKind::Free => -1,
-                EventKind::Failed | EventKind::UnknownFree | EventKind::Register => continue,
-            };
-            let is_in_totals = self.rows.get(&event.row).is_some_and(|row| {
-                // The lower halves may wrap around.
-                let ahead = event.sequence.wrapping_sub(row.kernel.sequence as u32);
-                ahead == 0 || ahead > u32::MAX / 2
-            });
-            let sign = match (nth <= at, is_in_totals) {
-                (true, true) | (false, false) => continue,
-                (true, false) => direction,
-                (false, true) => -direction,
-            };
-            let change = moment.rows.entry(event.row).or_default();
-            change.charged += sign * event.charged.cast_signed();
-            change.live += sign;
-        }
-        moment
+    /// Whether the totals were read after it.
+    fn includes(&self, event: &Event) -> bool {
+        self.rows.get(&event.row).is_some_and(|row| {
+            // The lower halves may wrap around.
+            let ahead = event.sequence.wrapping_sub(row.kernel.sequence as u32);
+            ahead == 0 || ahead > u32::MAX / 2
+        })
     }
 }
 
@@ -126,7 +136,8 @@ mod tests {
                 }
                 tables.row(key(owner), row);
             }
-            let moment = tables.moment_of(&events, 2);
+            let mut moment = Moment::before(&events, &tables);
+            events[..2].iter().for_each(|event| moment.pass(event));
             for (owner, charged, live) in [(1, 100, 1), (2, 7, 1)] {
                 let row = tables.rows[&key(owner)].kernel;
                 let change = moment.of(&key(owner));

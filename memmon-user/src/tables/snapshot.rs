@@ -156,6 +156,9 @@ pub struct Failure {
     /// Counts failures, from 1.
     #[serde(default)]
     pub number: u64,
+    /// Of the pool, over all banks.
+    #[serde(default)]
+    pub capacity_bytes: Option<u64>,
     /// What was free in the pool, over all banks, as its allocator saw it.
     #[serde(default)]
     pub free_bytes: Option<u64>,

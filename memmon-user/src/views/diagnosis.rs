@@ -1,7 +1,7 @@
 //! Why an allocation failed, in plain words.
 
 use super::units::{Bytes, UNKNOWN};
-use crate::tables::snapshot::{Failure, Snapshot};
+use crate::tables::snapshot::Failure;
 
 /// What an out-of-memory was really about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +18,14 @@ pub enum Cause {
     Unknown,
 }
 
-pub fn cause(failure: &Failure, capacity: Option<u64>) -> Cause {
+pub fn cause(failure: &Failure) -> Cause {
     let (Some(needed), Some(free)) = (failure.needed_bytes, failure.free_bytes) else {
         return Cause::Unknown;
     };
-    if capacity.is_some_and(|capacity| needed > capacity) {
+    if failure
+        .capacity_bytes
+        .is_some_and(|capacity| needed > capacity)
+    {
         return Cause::TooLarge;
     }
     if needed > free {
@@ -37,7 +40,7 @@ pub fn cause(failure: &Failure, capacity: Option<u64>) -> Cause {
 }
 
 /// `no room: 1.20 GiB asked, 307 MiB free`
-pub fn words(failure: &Failure, capacity: Option<u64>) -> String {
+pub fn words(failure: &Failure) -> String {
     let size = |bytes: Option<u64>| Bytes::Human.format_or_unknown(bytes);
     let (asked, needed) = (
         size(Some(failure.requested_bytes)),
@@ -50,8 +53,11 @@ pub fn words(failure: &Failure, capacity: Option<u64>) -> String {
     } else {
         format!("{asked} asked ({needed} with padding)")
     };
-    match cause(failure, capacity) {
-        Cause::TooLarge => format!("too large: {asked}, the pool is {} in all", size(capacity)),
+    match cause(failure) {
+        Cause::TooLarge => format!(
+            "too large: {asked}, the pool is {} in all",
+            size(failure.capacity_bytes)
+        ),
         Cause::NoRoom => format!("no room: {asked}, {free} free"),
         Cause::Fragmented => {
             let banks = failure.banks.unwrap_or(1);
@@ -93,21 +99,6 @@ fn piece(failure: &Failure) -> (String, String) {
     (one, other)
 }
 
-/// Of the pool that refused; by the first of the devices.
-pub fn capacity(failure: &Failure, snapshot: &Snapshot) -> Option<u64> {
-    let first = failure.devices.first()?;
-    let mut found = snapshot
-        .devices
-        .iter()
-        .filter(|device| device.runtime == failure.runtime && device.device == *first)
-        .flat_map(|device| &device.pools)
-        .filter(|pool| pool.pool == failure.pool)
-        .filter_map(|pool| pool.capacity_bytes);
-    let capacity = found.next()?;
-    // Several devices may have that id: then only what is true of all of them is known.
-    found.all(|other| other == capacity).then_some(capacity)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +109,7 @@ mod tests {
         Failure {
             requested_bytes: needed * MIB,
             needed_bytes: Some(needed * MIB),
+            capacity_bytes: Some(12 * 1024 * MIB),
             free_bytes: free.map(|free| free * MIB),
             largest_free_bytes_per_bank: largest.map(|largest| largest * MIB),
             banks: Some(12),
@@ -127,7 +119,6 @@ mod tests {
 
     #[test]
     fn what_it_was_about() {
-        let all = Some(12 * 1024 * MIB);
         for (failure, expected) in [
             (
                 failure(1200, Some(300), Some(25)),
@@ -155,7 +146,7 @@ mod tests {
                 "1.17 GiB asked; how much was free is not known",
             ),
         ] {
-            assert_eq!(words(&failure, all), expected);
+            assert_eq!(words(&failure), expected);
         }
     }
 
@@ -166,7 +157,7 @@ mod tests {
             ..failure(12, Some(6), Some(1))
         };
         assert_eq!(
-            words(&padded, None),
+            words(&padded),
             "no room: 1000 B asked (12.0 MiB with padding), 6.00 MiB free"
         );
         let near = Failure {
@@ -175,7 +166,7 @@ mod tests {
             ..failure(100, Some(200), None)
         };
         assert_eq!(
-            words(&near, None),
+            words(&near),
             "fragmented: 100 MiB asked, 200 MiB free, but the largest block is 104857568 B where 104857600 B are needed"
         );
     }

@@ -38,6 +38,8 @@ pub enum Wish {
     Quit,
 }
 
+const SAY_BACK: u8 = 6;
+
 #[derive(Debug)]
 pub struct App {
     pub theme: Theme,
@@ -57,6 +59,8 @@ pub struct App {
     /// Seconds since the last snapshot, once that is longer than usual.
     quiet: Option<u64>,
     link: Link,
+    /// Seconds for which it is still said that the daemon is back.
+    back: u8,
     /// Of a recording.
     time: Option<TimeState>,
     open: PageKind,
@@ -109,6 +113,7 @@ impl App {
             inspectable: false,
             quiet: None,
             link: Link::Connected,
+            back: 0,
             time: None,
             open: PageKind::Overview,
             pages: Pages::default(),
@@ -228,7 +233,22 @@ impl App {
     }
 
     pub fn set_link(&mut self, link: Link) {
+        if self.link != Link::Connected && link == Link::Connected {
+            self.back = SAY_BACK;
+        }
         self.link = link;
+    }
+
+    /// Whether the daemon came back a moment ago.
+    pub fn is_back(&self) -> bool {
+        self.back > 0 && self.link == Link::Connected
+    }
+
+    /// A second is over. Whether that changed what is seen.
+    pub fn tick(&mut self) -> bool {
+        let before = self.is_back();
+        self.back = self.back.saturating_sub(1);
+        before != self.is_back()
     }
 
     pub fn set_time(&mut self, time: TimeState) {

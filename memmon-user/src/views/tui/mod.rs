@@ -216,7 +216,8 @@ async fn show(
             _ = clock.tick() => {
                 let quiet = news_at.elapsed();
                 let is_long = quiet > app.pace.every() * 3 && app.time().is_none();
-                if !app.set_quiet(is_long.then_some(quiet.as_secs())) {
+                let is_over = app.tick();
+                if !app.set_quiet(is_long.then_some(quiet.as_secs())) && !is_over {
                     continue;
                 }
             }

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 
 use super::super::app::App;
 use super::super::moment;
@@ -68,15 +69,17 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     pen.flush(&right);
 }
 
-/// What the reader must not overlook: that these numbers are old.
-pub fn banner(app: &App) -> Option<String> {
-    let Link::Lost { since_ns } = app.link() else {
-        return None;
-    };
-    let lost = moment::words_of_nanos(since_ns);
-    Some(format!(
-        "The daemon is gone since {lost}, and is tried again and again; what is shown is from before."
-    ))
+/// What the reader must not overlook: that these numbers are old, or that they are not any more.
+pub fn banner(app: &App) -> Option<(String, Style)> {
+    if let Link::Lost { since_ns } = app.link() {
+        let lost = moment::words_of_nanos(since_ns);
+        let words = format!(
+            "The daemon is gone since {lost}, and is tried again and again; what is shown is from before."
+        );
+        return Some((words, app.theme.bad()));
+    }
+    let words = "The daemon is back.";
+    app.is_back().then(|| (words.into(), app.theme.good()))
 }
 
 /// The keys 1 to 4, and what they open; the open one stands out.

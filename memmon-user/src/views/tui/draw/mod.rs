@@ -36,9 +36,9 @@ pub fn frame(app: &mut App, buffer: &mut Buffer) {
     let air = u16::from(screen.height >= AIRY);
     let mut rest = inside;
     header::draw(app, cut_top(&mut rest, 1), buffer);
-    if let Some(words) = header::banner(app) {
+    if let Some((words, style)) = header::banner(app) {
         let area = cut_top(&mut rest, 1);
-        Pen::new(buffer, area, 0, app.theme).put(&words, app.theme.bad());
+        Pen::new(buffer, area, 0, app.theme).put(&words, style);
     }
     if screen.height >= AIRY {
         header::draw_tabs(app, cut_top(&mut rest, 1), buffer);

@@ -218,6 +218,8 @@ fn a_daemon_that_is_gone_is_said_on_every_page() {
     app.key(Key::Char('1'));
     check("daemon_lost_140x30", &drawn(&mut app, 140, 30));
     app.set_link(Link::Connected);
+    assert!(text(&drawn(&mut app, 140, 30)).contains("The daemon is back."));
+    while !app.tick() {}
     assert!(!text(&drawn(&mut app, 140, 30)).contains("daemon"));
 }
 

@@ -51,6 +51,8 @@ struct ProcessPast {
     seen: Tick,
     gone: bool,
     rows: Vec<RowPast>,
+    /// The rows stood in the order of the usage, the last time.
+    in_order: bool,
 }
 
 /// What is remembered of what a process holds of a pool of a device.
@@ -109,6 +111,26 @@ impl History {
     /// What a process held, and how fast it allocates, in one row of its usage.
     pub fn row(&self, process: &Process, usage: &Usage) -> Option<&RowPast> {
         self.rows(process).iter().find(|row| row.is(usage))
+    }
+
+    /// What is remembered of each row of a process's usage; for all rows at once, because looking for one means
+    /// comparing texts.
+    pub fn rows_of<'a>(
+        &'a self,
+        process: &'a Process,
+    ) -> impl Iterator<Item = Option<&'a RowPast>> {
+        let usage = process.usage.as_deref().unwrap_or_default();
+        let count = usage.len();
+        let past = self.processes.get(&process.pid);
+        let past = past.filter(|past| past.start_time == process.start_time);
+        usage
+            .iter()
+            .enumerate()
+            .map(move |(nth, usage)| match past {
+                Some(past) if past.in_order && past.rows.len() == count => past.rows.get(nth),
+                Some(past) => past.rows.iter().find(|row| row.is(usage)),
+                None => None,
+            })
     }
 
     /// All that is remembered of a process.
@@ -222,6 +244,7 @@ impl History {
             Entry::Vacant(new) => new.insert(ProcessPast::of(process)),
         };
         (past.seen, past.gone) = (self.now, false);
+        past.in_order = true;
         let tick = self.now / self.spacing * self.spacing;
         for (nth, usage) in process.usage.iter().flatten().enumerate() {
             // Rows keep their order, nearly always.
@@ -235,6 +258,7 @@ impl History {
                     }
                 },
             };
+            past.in_order &= at == nth;
             let row = &mut past.rows[at];
             let before = row.charged.len();
             row.charged.put(tick, usage.charged_bytes);
@@ -303,6 +327,7 @@ impl ProcessPast {
             seen: 0,
             gone: false,
             rows: Vec::new(),
+            in_order: true,
         }
     }
 }

@@ -174,6 +174,7 @@ pub fn eventful() -> Snapshot {
         requested_bytes: 1200 * MIB,
         needed_bytes: Some(1200 * MIB),
         number: 1,
+        capacity_bytes: Some(12 * GIB),
         free_bytes: Some(300 * MIB),
         largest_free_bytes_per_bank: Some(25 * MIB),
         banks: Some(12),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Lines of cells that a lane has at the most.
-const MOST_LINES: usize = 12;
+const MOST_LINES: usize = 20;
 
 /// `0 wormhole_b0`
 pub fn name(device: &Device, ctx: &Context<'_>) -> String {

@@ -1,9 +1,6 @@
 //! All that is known of an event, in lines.
 
-use super::{
-    Context,
-    entries::{Entry, What},
-};
+use super::entries::{Entry, What};
 use crate::{
     tables::snapshot::{Ending, Failure, Holder, Notice, NoticeKind},
     views::{
@@ -12,16 +9,16 @@ use crate::{
     },
 };
 
-pub fn lines(entry: &Entry<'_>, ctx: &Context<'_>) -> Vec<String> {
+pub fn lines(entry: &Entry<'_>) -> Vec<String> {
     match entry.what {
-        What::Failure(failure) => of_failure(failure, ctx),
+        What::Failure(failure) => of_failure(failure),
         What::Ending(ending) => of_ending(ending),
         What::Notice(notice) => of_notice(notice),
     }
 }
 
-fn of_failure(failure: &Failure, ctx: &Context<'_>) -> Vec<String> {
-    let capacity = diagnosis::capacity(failure, ctx.snapshot);
+fn of_failure(failure: &Failure) -> Vec<String> {
+    let capacity = failure.capacity_bytes;
     let exact = |bytes: Option<u64>| match bytes {
         Some(bytes) => format!("{} ({} B)", Bytes::Human.format(bytes), grouped(bytes)),
         None => UNKNOWN.into(),
@@ -48,7 +45,7 @@ fn of_failure(failure: &Failure, ctx: &Context<'_>) -> Vec<String> {
         format!(" of {}", Bytes::Human.format(all))
     });
     let mut lines = vec![
-        diagnosis::words(failure, capacity),
+        diagnosis::words(failure),
         format!(
             "by process {} {}, thread {}, on device {} ({}), {}",
             failure.pid,

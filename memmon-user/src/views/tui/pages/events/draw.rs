@@ -41,7 +41,7 @@ pub fn page(page: &mut EventsPage, area: Rect, buffer: &mut Buffer, ctx: &Contex
         return;
     }
     let place = page.place(&entries);
-    let details = details::lines(&entries[place], ctx);
+    let details = details::lines(&entries[place]);
     let details: Vec<(String, bool)> = details
         .iter()
         .enumerate()
@@ -128,7 +128,7 @@ fn row(entry: &Entry<'_>, is_selected: bool, area: Rect, buffer: &mut Buffer, ct
     } else if let Some(pid) = entry.pid() {
         pen.put(&format!("{pid} "), if is_narrow { kind } else { plain });
     }
-    pen.put(&entry.summary(ctx.snapshot), plain);
+    pen.put(&entry.summary(), plain);
 }
 
 fn tabs(

@@ -148,12 +148,14 @@ impl Entry<'_> {
     }
 
     /// In a line.
-    pub fn summary(&self, snapshot: &Snapshot) -> String {
+    pub fn summary(&self) -> String {
         match self.what {
             What::Failure(failure) => {
-                let capacity = diagnosis::capacity(failure, snapshot);
-                let words = diagnosis::words(failure, capacity);
-                format!("{}: {words}", text::visible(&failure.pool))
+                format!(
+                    "{}: {}",
+                    text::visible(&failure.pool),
+                    diagnosis::words(failure)
+                )
             }
             What::Ending(ending) => held(ending),
             What::Notice(notice) => text::visible(&notice.text),

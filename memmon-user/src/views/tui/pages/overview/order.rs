@@ -110,19 +110,19 @@ impl Rank<'_> {
         let directed = |order: Ordering, down: bool| if down { order.reverse() } else { order };
         // The oldest started first.
         let text_descends = by.descending != (by.column == Column::Age);
-        let device = self.device.cmp(&other.device);
-        let by_device = match by.column {
-            Column::Device => directed(device, by.descending),
+        let device = || self.device.cmp(&other.device);
+        let by_device = || match by.column {
+            Column::Device => directed(device(), by.descending),
             _ => Ordering::Equal,
         };
         self.exited
             .cmp(&other.exited)
             .then_with(|| self.amount.order(other.amount, by.descending))
             .then_with(|| directed(self.text.cmp(&other.text), text_descends))
-            .then(by_device)
+            .then_with(by_device)
             .then_with(|| other.main.rank().cmp(&self.main.rank()))
             .then_with(|| self.pid.cmp(&other.pid))
-            .then(device)
+            .then_with(device)
             .then_with(|| self.row.cmp(&other.row))
     }
 }

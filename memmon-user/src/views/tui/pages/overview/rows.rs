@@ -72,12 +72,13 @@ pub fn same_place(a: &Usage, b: &Usage) -> bool {
 
 impl Rows {
     pub fn of(snapshot: &Snapshot, history: &History) -> Self {
+        let (pools, mut places) = pools_of(snapshot);
         let mut rows = Self {
-            pools: pools_of(snapshot),
+            pools,
             ..Self::default()
         };
         for (at, process) in snapshot.processes.iter().enumerate() {
-            rows.take(at, process, history);
+            rows.take(at, process, history, &mut places);
         }
         rows
     }
@@ -86,7 +87,14 @@ impl Rows {
         &self.cells[row.cells..row.cells + self.pools.len()]
     }
 
-    fn take(&mut self, at: usize, process: &Process, history: &History) {
+    /// `pools` says where the pool of each usage stands.
+    fn take(
+        &mut self,
+        at: usize,
+        process: &Process,
+        history: &History,
+        pools: &mut impl Iterator<Item = usize>,
+    ) {
         let usage = process.usage.as_deref().unwrap_or_default();
         if usage.is_empty() {
             let all = if process.usage.is_none() {
@@ -96,20 +104,15 @@ impl Rows {
             };
             self.push(at, process, None, all);
         }
-        let past = history.rows(process);
         let begin = self.rows.len();
-        for (nth, one) in usage.iter().enumerate() {
+        let rows = usage.iter().zip(history.rows_of(process)).zip(pools);
+        for (nth, ((one, past), pool)) in rows.enumerate() {
             let known = (begin..self.rows.len()).find(|&row| {
                 let place = self.rows[row].place.and_then(|place| usage.get(place));
                 place.is_some_and(|place| same_place(one, place))
             });
             let row = known.unwrap_or_else(|| self.push(at, process, Some(nth), Amount::Absent));
-            // The history keeps rows in the order of the usage, nearly always.
-            let past = past
-                .get(nth)
-                .filter(|past| past.is(one))
-                .or_else(|| past.iter().find(|past| past.is(one)));
-            self.add(row, one, past);
+            self.add(row, one, pool, past);
         }
         for row in &mut self.rows[begin..] {
             set_main(row, usage);
@@ -135,22 +138,20 @@ impl Rows {
         self.rows.len() - 1
     }
 
-    fn add(&mut self, row: usize, usage: &Usage, past: Option<&RowPast>) {
+    fn add(&mut self, row: usize, usage: &Usage, pool: usize, past: Option<&RowPast>) {
         let row = &mut self.rows[row];
-        let circular = usage.pool == CIRCULAR_BUFFERS;
-        if let Some(pool) = self.pools.iter().position(|pool| *pool == usage.pool) {
-            // Circular buffers are never charged; what was registered is what there is to say.
-            let bytes = if circular {
-                usage.charged_bytes.or(usage.requested_bytes)
-            } else {
-                usage.charged_bytes
-            };
-            let cell = &mut self.cells[row.cells + pool];
-            *cell = cell.plus(Cell {
-                amount: Amount::of(bytes),
-                exact: usage.exact,
-            });
-        }
+        let circular = self.pools[pool] == CIRCULAR_BUFFERS;
+        // Circular buffers are never charged; what was registered is what there is to say.
+        let bytes = if circular {
+            usage.charged_bytes.or(usage.requested_bytes)
+        } else {
+            usage.charged_bytes
+        };
+        let cell = &mut self.cells[row.cells + pool];
+        *cell = cell.plus(Cell {
+            amount: Amount::of(bytes),
+            exact: usage.exact,
+        });
         let sums = &mut row.sums;
         if !circular {
             sums.live = sums.live.plus(Amount::of(usage.live_allocations));
@@ -190,19 +191,30 @@ fn set_main(row: &mut Row, usage: &[Usage]) {
     }
 }
 
-fn pools_of(snapshot: &Snapshot) -> Vec<String> {
+/// The pools there are, and for each usage, which of them it is. Texts lie all over the memory: each is looked at once.
+fn pools_of(snapshot: &Snapshot) -> (Vec<String>, impl Iterator<Item = usize>) {
     let mut found: Vec<&str> = Vec::new();
-    for usage in snapshot
+    let usages = snapshot
         .processes
         .iter()
-        .flat_map(|p| p.usage.iter().flatten())
-    {
-        if !found.contains(&usage.pool.as_str()) {
-            found.push(&usage.pool);
-        }
-    }
-    found.sort_by(|a, b| pools::order(a, b));
-    found.into_iter().map(String::from).collect()
+        .flat_map(|p| p.usage.iter().flatten());
+    let places: Vec<usize> = usages
+        .map(|usage| {
+            let known = found.iter().position(|pool| *pool == usage.pool);
+            known.unwrap_or_else(|| {
+                found.push(&usage.pool);
+                found.len() - 1
+            })
+        })
+        .collect();
+    let mut pools = found.clone();
+    pools.sort_by(|a, b| pools::order(a, b));
+    let moved: Vec<usize> = found
+        .iter()
+        .map(|pool| pools.iter().position(|other| other == pool).unwrap_or(0))
+        .collect();
+    let pools = pools.into_iter().map(String::from).collect();
+    (pools, places.into_iter().map(move |place| moved[place]))
 }
 
 #[cfg(test)]

@@ -306,7 +306,7 @@ fn groups_come_to_what_their_rows_come_to() {
     for (words, groups) in [
         ("▸2            device 0 ", 3),
         ("  user ada ", 3),
-        ("▸5            /user.slice/", 1),
+        ("ion-2.scope ", 1),
     ] {
         seen.press(&[Key::Char('g')]);
         seen.draw(140, 30);

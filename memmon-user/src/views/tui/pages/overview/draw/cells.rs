@@ -87,7 +87,16 @@ pub fn group(
             };
             (format!("{sign}{number}"), strong)
         }
-        Column::Command if !by_process => (group_name(group, table, ctx), strong),
+        Column::Command if !by_process => {
+            let name = group_name(group, table, ctx);
+            let is_path = table.grouping() == Grouping::Cgroup;
+            let name = if is_path {
+                end_of(&name, width, ctx)
+            } else {
+                name
+            };
+            (name, strong)
+        }
         Column::Device if table.grouping() != Grouping::Device => {
             let place = first.usage(ctx.snapshot);
             let is_one = group.rows.iter().all(|&at| {
@@ -135,6 +144,18 @@ pub fn group(
 pub fn group_label(group: &Group, table: &Table, ctx: &Context<'_>) -> String {
     let count = counted(group.processes(&table.rows) as u64, "process", "processes");
     format!("{}: {count}", group_name(group, table, ctx))
+}
+
+/// Of a path, the end says most.
+fn end_of(path: &str, width: usize, ctx: &Context<'_>) -> String {
+    let too_long = text::width(path).saturating_sub(width);
+    if too_long == 0 {
+        return path.to_owned();
+    }
+    let ellipsis = ctx.theme.signs.ellipsis;
+    let cut = too_long + text::width(ellipsis);
+    let end: String = path.chars().skip(cut).collect();
+    format!("{ellipsis}{end}")
 }
 
 fn group_name(group: &Group, table: &Table, ctx: &Context<'_>) -> String {

@@ -248,7 +248,6 @@ pub fn failures(page: &ProcessPage, area: Rect, buffer: &mut Buffer, ctx: &Conte
             .skip(GAP)
             .left(&failure.pool, 8, style)
             .skip(GAP);
-        let capacity = diagnosis::capacity(failure, ctx.snapshot);
-        pen.put(&diagnosis::words(failure, capacity), style);
+        pen.put(&diagnosis::words(failure), style);
     }
 }
