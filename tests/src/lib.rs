@@ -9,5 +9,6 @@ pub mod nobody;
 pub mod people;
 pub mod prometheus;
 pub mod raw;
+pub mod recorder;
 pub mod screen;
 pub mod tracy;

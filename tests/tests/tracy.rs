@@ -410,13 +410,9 @@ fn who_cannot_be_served_is_told_so() -> Result<()> {
 fn a_port_that_is_taken_is_said() -> Result<()> {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = taken.local_addr()?.to_string();
-    let output = memmon::run(&[
-        "serve",
-        "--socket",
-        "/nonexistent/socket",
-        "--tracy-listen",
-        &address,
-    ])?;
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("socket").display().to_string();
+    let output = memmon::run(&["serve", "--socket", &socket, "--tracy-listen", &address])?;
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr)?;
     for part in [address.as_str(), "in use", "--tracy-listen"] {
@@ -428,12 +424,13 @@ fn a_port_that_is_taken_is_said() -> Result<()> {
 /// A profiler of another protocol is refused, so one has to be able to ask.
 #[test]
 fn the_protocol_is_named() -> Result<()> {
-    let output = memmon::run(&["--version"])?;
-    let said = String::from_utf8(output.stdout)?;
-    ensure!(
-        said.contains(&format!("protocol {}", tracy::PROTOCOL)),
-        "{said}"
-    );
+    for args in ["--version", "doctor"] {
+        let said = String::from_utf8(memmon::run(&[args])?.stdout)?;
+        ensure!(
+            said.contains(&format!("protocol {}", tracy::PROTOCOL)),
+            "{args}: {said}"
+        );
+    }
     Ok(())
 }
 

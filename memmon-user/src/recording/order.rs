@@ -11,8 +11,11 @@ use std::{
 
 use memmon_ebpf::ledger::RowKey;
 
-use crate::tables::event::EventKind;
-use crate::tables::{Batch, Fact, event::Event, facts::Proc};
+use crate::tables::{
+    Batch, Fact,
+    event::{Event, EventKind},
+    facts::{OwnerId, Proc, Since},
+};
 
 /// An event, and what was found out about it (a failure).
 struct Happening {
@@ -21,34 +24,51 @@ struct Happening {
 }
 
 /// Batches in the order in which they were told, and the same in the order of what happened. In
-/// each: who and where it is about; then events, by their own times; then the state at its end.
+/// each: who and where it is about; then events, by their own times; then what was recovered, and
+/// events of whom it was recovered of; then the state at its end.
 pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
     let mut settled: HashMap<Proc, usize> = HashMap::new();
+    let mut introduced: HashMap<Proc, usize> = HashMap::new();
+    let mut placed: HashMap<OwnerId, usize> = HashMap::new();
     let ends: Vec<u64> = batches.iter().map(|batch| batch.boot_ns).collect();
-    let mut parts: Vec<[Vec<Fact>; 2]> = Vec::new();
+    let mut parts: Vec<[Vec<Fact>; 3]> = Vec::new();
     let mut happened: Vec<Vec<Happening>> = ends.iter().map(|_| Vec::new()).collect();
+    // Of processes that were recovered in that batch.
+    let mut after: Vec<Vec<Happening>> = ends.iter().map(|_| Vec::new()).collect();
     let mut stamps = Vec::new();
     for (at, batch) in batches.into_iter().enumerate() {
         stamps.push((batch.epoch_ns, batch.boot_ns));
-        let [mut first, mut last] = [Vec::new(), Vec::new()];
+        let [mut first, mut found, mut last] = [Vec::new(), Vec::new(), Vec::new()];
         let mut failed = VecDeque::new();
         for fact in batch.facts {
             match fact {
                 Fact::Event(event) => {
                     let due = ends.partition_point(|end| *end < event.time_ns).min(at);
+                    // Not before it is known who it is of, and where.
+                    let known = introduced
+                        .get(&event.proc)
+                        .max(placed.get(&OwnerId::of(&event.row)));
+                    let due = due.max(known.copied().unwrap_or(0));
                     // What was recovered of a process holds from there on.
-                    let due = due.max(settled.get(&event.proc).copied().unwrap_or(0));
-                    let to = happened.get_mut(due);
+                    let recovered = settled.get(&event.proc).copied();
+                    let to = match recovered {
+                        Some(recovered) if recovered >= due => after.get_mut(recovered),
+                        _ => happened.get_mut(due),
+                    };
+                    let is_after = recovered.is_some_and(|recovered| recovered >= due);
+                    let due = recovered.map_or(due, |recovered| recovered.max(due));
                     let Some(to) = to else { continue };
                     if event.kind == EventKind::Failed {
-                        failed.push_back((due, to.len()));
+                        failed.push_back((is_after, due, to.len()));
                     }
                     to.push(Happening { event, about: None });
                 }
                 // Failures are told in the order of their events.
                 Fact::Failure(_) => {
-                    let event = failed.pop_front().and_then(|(due, place): (usize, usize)| {
-                        happened.get_mut(due)?.get_mut(place)
+                    let event = failed.pop_front().and_then(|(is_after, due, place)| {
+                        let lists = if is_after { &mut after } else { &mut happened };
+                        let list: &mut Vec<Happening> = lists.get_mut::<usize>(due)?;
+                        list.get_mut::<usize>(place)
                     });
                     match event {
                         Some(happening) => happening.about = Some(fact),
@@ -56,27 +76,47 @@ pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
                     }
                 }
                 Fact::Live(ref list) => {
-                    for entry in list {
-                        settled.insert(entry.proc, at);
-                    }
+                    settled.extend(list.iter().map(|entry| (entry.proc, at)));
+                    found.push(fact);
+                }
+                Fact::Baseline { key, .. } => {
+                    settled.insert(key.proc, at);
+                    found.push(fact);
+                }
+                Fact::Since {
+                    since: Since::Recovered,
+                    ..
+                } => found.push(fact),
+                Fact::Process { proc, .. } => {
+                    introduced.entry(proc).or_insert(at);
+                    first.push(fact);
+                }
+                Fact::Placement { owner, .. } => {
+                    placed.entry(owner).or_insert(at);
                     first.push(fact);
                 }
                 fact if is_introduction(&fact) => first.push(fact),
                 fact => last.push(fact),
             }
         }
-        parts.push([first, last]);
+        parts.push([first, found, last]);
     }
     stamps
         .into_iter()
         .zip(parts)
-        .zip(happened)
-        .map(|(((epoch_ns, boot_ns), [first, last]), happened)| {
+        .zip(happened.into_iter().zip(after))
+        .map(|((stamp, [first, found, last]), (happened, after))| {
+            let (epoch_ns, boot_ns) = stamp;
             let mut facts = first;
-            for Happening { event, about } in sorted(happened) {
-                facts.push(Fact::Event(event));
-                facts.extend(about);
-            }
+            let put = |facts: &mut Vec<Fact>, happened| {
+                for Happening { event, about } in sorted(happened) {
+                    facts.push(Fact::Event(event));
+                    facts.extend(about);
+                }
+            };
+            put(&mut facts, happened);
+            facts.extend(found);
+            put(&mut facts, after);
             facts.extend(last);
             Batch {
                 epoch_ns,
@@ -95,11 +135,12 @@ pub fn is_introduction(fact: &Fact) -> bool {
         Fact::Start { .. }
             | Fact::Process { .. }
             | Fact::Understood { .. }
-            | Fact::Since { .. }
+            | Fact::Since {
+                since: Since::Start | Since::Attach,
+                ..
+            }
             | Fact::Placement { .. }
             | Fact::OwnerOpened { .. }
-            | Fact::Baseline { .. }
-            | Fact::Live(_)
     )
 }
 

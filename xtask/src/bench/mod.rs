@@ -8,6 +8,7 @@ mod hits;
 mod observers;
 mod quit;
 mod subject;
+mod views;
 
 use std::{path::PathBuf, process::Command};
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Processes with a copy of the library each, to attach to and to quit from
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     copies: u32,
+    /// Only what looking costs (a frame, a client, a scrape), which needs no root
+    #[arg(long)]
+    views: bool,
     /// Print the figure of every turn too
     #[arg(long)]
     raw: bool,
@@ -44,13 +48,16 @@ const TTNN_PAIR: Work = Work::new("allocate + free", "pair", 20_000);
 const TTNN_ADD: Work = Work::new("ttnn.add", "add", 4_000);
 
 pub fn main(args: &Args) -> Result<()> {
+    let repository = paths::repository()?;
+    if args.views {
+        return views::measure(&repository);
+    }
     if !is_root() {
         bail!(
             "placing probes needs root, and through sudo it would distort what is measured: run this as root \
              (`sudo --preserve-env=HOME,PATH $(command -v cargo) xtask bench`)"
         );
     }
-    let repository = paths::repository()?;
     let programs = Programs {
         memmon: build::release(&repository)?,
         bare: build::example(&repository, "bare_probes")?,
@@ -105,7 +112,8 @@ pub fn main(args: &Args) -> Result<()> {
         "attaching to {} libraries, and quitting",
         args.copies
     ));
-    quit::measure(&programs, &built.join("pimpl"), args.copies, args.rounds)
+    quit::measure(&programs, &built.join("pimpl"), args.copies, args.rounds)?;
+    views::measure(&repository)
 }
 
 type Stage<'a> = Box<dyn Fn() -> Result<Subject> + 'a>;

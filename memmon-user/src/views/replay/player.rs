@@ -27,6 +27,9 @@ const SPEEDS: [f64; 13] = [
 /// Between two pictures while it plays.
 const FRAME: Duration = Duration::from_millis(50);
 
+/// Events of others that one step goes over.
+const MOST_SKIPPED: usize = 1000;
+
 struct Player {
     cursor: Cursor,
     filter: Filter,
@@ -128,8 +131,7 @@ impl Player {
             TimeWish::StepEvents(by) => {
                 self.playing = false;
                 self.stepped = true;
-                let to = self.cursor.events().saturating_add_signed(by);
-                let went = self.cursor.seek_event(to);
+                let went = self.step(by);
                 self.note(went);
             }
             TimeWish::Forward(by) => {
@@ -150,6 +152,23 @@ impl Player {
             TimeWish::Start => self.leap(|cursor| cursor.seek(start)),
             TimeWish::End => self.leap(|cursor| cursor.seek(end)),
         }
+    }
+
+    /// So many events on, or back, of those that are not filtered away.
+    fn step(&mut self, by: i64) -> Result<(), ReadError> {
+        for _ in 0..by.unsigned_abs() {
+            for _ in 0..MOST_SKIPPED {
+                let before = self.cursor.events();
+                let to = before.saturating_add_signed(by.signum());
+                self.cursor.seek_event(to)?;
+                let event = self.cursor.last_event();
+                let is_wanted = event.is_none_or(|event| self.filter.takes_pid(event.pid));
+                if is_wanted || self.cursor.events() == before {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The next incident that is not filtered away, or the one before.
