@@ -184,7 +184,10 @@ impl Observer {
                 fresh: false,
             },
         );
-        self.tell(Fact::Process { proc, facts });
+        self.tell(Fact::Process {
+            proc,
+            facts: Box::new(facts),
+        });
     }
 
     pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {

@@ -50,7 +50,7 @@ impl Observer {
             let at = clock::at_boot_ns(event.time_ns);
             let failure = self.tables.describe_failure(event, &moment, at);
             let (number, free_bytes) = (failure.number, failure.free_bytes);
-            self.tell(Fact::Failure(failure));
+            self.tell(Fact::Failure(Box::new(failure)));
             if let Some(free_bytes) = free_bytes {
                 self.look_for_free(event, number, free_bytes);
             }

@@ -68,11 +68,11 @@ fn start() -> Batch {
             },
             Fact::Process {
                 proc: 7,
-                facts: ProcessFacts {
+                facts: Box::new(ProcessFacts {
                     pid: 70,
                     comm: "test".to_owned(),
                     ..ProcessFacts::default()
-                },
+                }),
             },
             Fact::Live(Vec::new()),
         ],
@@ -304,7 +304,7 @@ fn what_overtook_goes_back() {
                 Fact::Event(event(EventKind::Alloc, 71, 3, 3, 64)),
                 Fact::Event(event(EventKind::Alloc, 72, 2, 2, 64)),
                 Fact::Event(event(EventKind::Failed, 300, 4, 0, 1 << 40)),
-                Fact::Failure(failure.clone()),
+                Fact::Failure(Box::new(failure.clone())),
                 Fact::Row {
                     key: row(1),
                     value: RowValue::default(),

@@ -93,11 +93,11 @@ mod tests {
     fn batch() -> Batch {
         let process = |uid| Fact::Process {
             proc: u64::from(uid),
-            facts: ProcessFacts {
+            facts: Box::new(ProcessFacts {
                 uid: Some(uid),
                 command: vec!["--token=secret".into()],
                 ..ProcessFacts::default()
-            },
+            }),
         };
         let live = LiveEntry {
             key: ADDRESS,

@@ -16,7 +16,7 @@ impl Tables {
                 observer,
                 runtimes,
             } => *self = Self::new(host.clone(), observer.clone(), runtimes.clone()),
-            Fact::Process { proc, facts } => self.process(*proc, facts.clone()),
+            Fact::Process { proc, facts } => self.process(*proc, (**facts).clone()),
             Fact::Understood { proc, understood } => self.understood(*proc, *understood),
             Fact::Since { proc, since } => self.since(*proc, *since),
             Fact::Inexact { proc } => self.inexact(*proc),
@@ -33,7 +33,7 @@ impl Tables {
             Fact::Baseline { key, baseline } => self.baseline(*key, *baseline),
             Fact::Row { key, value } => self.row(*key, *value),
             Fact::Event(event) => self.event(event),
-            Fact::Failure(failure) => self.failure(failure.clone()),
+            Fact::Failure(failure) => self.failure((**failure).clone()),
             Fact::LargestFree {
                 failure,
                 bytes_per_bank,
@@ -126,7 +126,7 @@ impl Tables {
             let proc = *proc;
             facts.push(Fact::Process {
                 proc,
-                facts: entry.facts.clone(),
+                facts: Box::new(entry.facts.clone()),
             });
             if let Some(understood) = entry.understood {
                 facts.push(Fact::Understood { proc, understood });
@@ -163,7 +163,13 @@ impl Tables {
             }
         }
         facts.push(Fact::Peaks(self.peak_facts()));
-        facts.extend(self.failures.iter().cloned().map(Fact::Failure));
+        facts.extend(
+            self.failures
+                .iter()
+                .cloned()
+                .map(Box::new)
+                .map(Fact::Failure),
+        );
         facts.extend(self.endings.iter().cloned().map(Fact::Ending));
         facts.extend(self.notices.iter().cloned().map(Fact::Notice));
         facts.push(Fact::Libraries(self.libraries.clone()));

@@ -111,7 +111,11 @@ impl Tables {
                     .max(sum.charged.unwrap_or_default());
                 Pool {
                     pool: self.pool_name(space, pool),
-                    capacity_bytes: sum.capacity.map(|capacity| capacity.bytes),
+                    // What holds something has room, of which this allocator knows nothing.
+                    capacity_bytes: sum
+                        .capacity
+                        .map(|capacity| capacity.bytes)
+                        .filter(|bytes| *bytes > 0),
                     charged_bytes: sum.charged.and_then(|bytes| u64::try_from(bytes).ok()),
                     peak_charged_bytes: u64::try_from(peak).ok().filter(|_| !self.blind),
                     banks: sum.capacity.map(|capacity| capacity.banks),

@@ -45,7 +45,7 @@ pub enum Fact {
     },
     Process {
         proc: Proc,
-        facts: ProcessFacts,
+        facts: Box<ProcessFacts>,
     },
     Understood {
         proc: Proc,
@@ -95,7 +95,7 @@ pub enum Fact {
         value: RowValue,
     },
     Event(Event),
-    Failure(Failure),
+    Failure(Box<Failure>),
     /// The largest free block of a failure that was told before.
     LargestFree {
         failure: u64,
@@ -110,6 +110,9 @@ pub enum Fact {
     /// The highest sums so far, where they cannot be told from rows.
     Peaks(Vec<super::rows::PeakFact>),
 }
+
+/// Events are by far the most: what is larger lies elsewhere.
+const _: () = assert!(size_of::<Fact>() <= 128);
 
 /// A copy of the tables, with the allocations that are live, made of what the tables were told.
 #[derive(Debug, Default)]

@@ -193,7 +193,7 @@ fn beginning() -> Vec<Fact> {
         };
         facts.push(Fact::Process {
             proc,
-            facts: process,
+            facts: Box::new(process),
         });
         facts.push(Fact::Understood {
             proc,

@@ -39,11 +39,11 @@ fn start() -> Fact {
 fn process(proc: u64) -> Fact {
     Fact::Process {
         proc,
-        facts: ProcessFacts {
+        facts: Box::new(ProcessFacts {
             pid: proc as u32 + 100,
             comm: "work".to_owned(),
             ..ProcessFacts::default()
-        },
+        }),
     }
 }
 
@@ -251,7 +251,7 @@ fn only_what_was_asked_for() {
 #[test]
 fn a_failure_is_told_once() {
     let (mut feed, mut tracy, _) = recovered();
-    let failure = Fact::Failure(Failure {
+    let failure = Fact::Failure(Box::new(Failure {
         comm: "work".to_owned(),
         pid: 101,
         runtime: "rt".to_owned(),
@@ -261,7 +261,7 @@ fn a_failure_is_told_once() {
         free_bytes: Some(5),
         number: 1,
         ..Failure::default()
-    });
+    }));
     tracy.take(feed.apply(&batch(vec![failure.clone()])));
     // It fell behind, and follows anew.
     tracy.take(feed.apply(&batch(vec![start(), process(1), failure])));
