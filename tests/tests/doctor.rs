@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -168,6 +168,27 @@ fn a_daemon_that_cannot_be_asked() -> Result<()> {
     let (code, seen) = report(&Public::new()?.as_nobody(&args)?)?;
     ensure!(code == 3, "{seen:#}");
     says(&seen, "daemon", "limited", &["may not ask"])
+}
+
+/// Each counts its own calls only.
+#[test]
+fn several_at_a_time() -> Result<()> {
+    let nowhere = NoDaemon::new()?;
+    let socket = nowhere.socket();
+    let doctors: Vec<_> = (0..4)
+        .map(|_| {
+            command(["doctor", "--format", "json", "--socket", &socket])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+        })
+        .collect::<Result<_, _>>()?;
+    for doctor in doctors {
+        let (code, seen) = report(&doctor.wait_with_output()?)?;
+        ensure!(code == 0, "{seen:#}");
+        says(&seen, "probe", "ok", &["8 of 8"])?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn one_daemon_a_socket() -> Result<()> {
     fails(
         &run(&["serve", "--socket", "/nowhere/socket"])?,
         1,
-        &["/nowhere/socket"],
+        &["/nowhere;", "--socket"],
     )
 }
 

@@ -174,6 +174,9 @@ fn where_it_cannot_be_written() -> Result<()> {
     let _first = driver()?;
     let mut recorder = Recorder::start_in(tempfile::tempdir()?, &file, &[])?;
     let mut driver = driver()?;
+    // What fits, in a frame of its own; then what does not.
+    driver.ask("threads 8 2 count 40 keep 9")?;
+    sleep(Duration::from_millis(2500));
     driver.ask("threads 8 2 count 40000 keep 9")?;
     let (code, said) = recorder.wait()?;
     assert_eq!(code, Some(1), "{said}");

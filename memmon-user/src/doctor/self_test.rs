@@ -74,6 +74,7 @@ pub fn run(kernel: &mut Kernel) -> Result<Passed, Error> {
         spec: spec(),
         at_return: false,
     };
+    kernel.add_to_scope(std::process::id())?;
     let attachment = kernel.attach("/proc/self/exe", &[point])?;
     let called = call_in_child();
     let (mut allocations, mut requested) = (0, 0);

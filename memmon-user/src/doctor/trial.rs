@@ -42,7 +42,13 @@ fn untried(why: &str) -> Check {
 
 fn kernel(features: &Features) -> Vec<Check> {
     let started = Instant::now();
-    let mut kernel = match Kernel::load(features, &Settings::default()) {
+    // Only the doctor's own child counts: another doctor may be at work.
+    let settings = Settings {
+        narrowed: true,
+        inherit_scope: true,
+        ..Settings::default()
+    };
+    let mut kernel = match Kernel::load(features, &settings) {
         Ok((kernel, _rings)) => kernel,
         Err(error) => return vec![refused(PROGRAMS, error.is_permission(), error)],
     };
