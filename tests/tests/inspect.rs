@@ -2,6 +2,7 @@
 //! message, and what processes held when they ended.
 
 use std::{
+    sync::{PoisonError, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +24,9 @@ use memmon_tests::{
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
+
+/// Whoever follows failures wants the history whole; a million allocations elsewhere flood it.
+static HISTORY: RwLock<()> = RwLock::new(());
 
 const BOTH: [Layout; 2] = [Layout::Inline, Layout::Pimpl];
 const POOLS: [&str; 4] = ["DRAM", "L1", "L1_SMALL", "TRACE"];
@@ -191,6 +195,7 @@ fn same_message(failure: &Failure, said: &Value, chips: i64) -> Result<()> {
 
 #[test]
 fn failures_say_what_the_runtimes_message_says() -> Result<()> {
+    let _whole = HISTORY.read().unwrap_or_else(PoisonError::into_inner);
     for version in lab::versions()? {
         // Also of an observation that begins when much is allocated already.
         for (mesh, chips, late) in [("1x1", 1, false), ("1x2", 2, false), ("1x1", 1, true)] {
@@ -231,6 +236,7 @@ fn ready(layout: Layout) -> Result<(Daemon, Fixture)> {
 /// Each by its own allocator, and all who held the chip's memory.
 #[test]
 fn who_held_the_rest() -> Result<()> {
+    let _whole = HISTORY.read().unwrap_or_else(PoisonError::into_inner);
     for layout in BOTH {
         let (daemon, fixture) = ready(layout)?;
         let mut others: Vec<Driver> = (0..2).map(|_| fixture.spawn()).collect::<Result<_>>()?;
@@ -329,6 +335,7 @@ fn snapshot(observation: &Observation) -> Result<Snapshot> {
 /// While another process allocates all the time: the observer goes on with its work.
 #[test]
 fn a_million_live_allocations() -> Result<()> {
+    let _alone = HISTORY.write().unwrap_or_else(PoisonError::into_inner);
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
     let mut driver = fixture.spawn()?;
     let observation = observe()?;

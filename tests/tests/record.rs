@@ -171,9 +171,9 @@ fn where_it_cannot_be_written() -> Result<()> {
     // Full.
     let disk = Disk::of("size=64k")?;
     let file = disk.0.path().join("recording");
-    let _first = driver()?;
-    let mut recorder = Recorder::start_in(tempfile::tempdir()?, &file, &[])?;
     let mut driver = driver()?;
+    let pid = driver.pid().to_string();
+    let mut recorder = Recorder::start_in(tempfile::tempdir()?, &file, &["-p", &pid])?;
     // What fits, in a frame of its own; then what does not.
     driver.ask("threads 8 2 count 40 keep 9")?;
     sleep(Duration::from_millis(2500));
@@ -236,6 +236,8 @@ fn pipes_and_other_files() -> Result<()> {
     command.stderr(Stdio::null());
     let mut driver = Driver::spawn(command)?;
     let answer = driver.ask("leak 3 8192")?;
+    // Its library was met a moment ago: before that is read what it held, a recording shows less.
+    sleep(Duration::from_secs(1));
     let moment = between()?;
     driver.tell("exit 7")?;
     driver.answer()?;
