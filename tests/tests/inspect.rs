@@ -28,6 +28,9 @@ use tokio::sync::oneshot;
 /// Whoever follows failures wants the history whole; a million allocations elsewhere flood it.
 static HISTORY: RwLock<()> = RwLock::new(());
 
+/// The release whose binding has no type for block tables.
+const NO_BLOCK_TABLE: &str = "0.70.1";
+
 const BOTH: [Layout; 2] = [Layout::Inline, Layout::Pimpl];
 const POOLS: [&str; 4] = ["DRAM", "L1", "L1_SMALL", "TRACE"];
 
@@ -118,6 +121,10 @@ fn same_tensors(observation: &Observation, step: &Step) -> Result<()> {
 fn live_allocations_are_the_runtimes_own_blocks() -> Result<()> {
     let observation = observe()?;
     for version in lab::versions()? {
+        if version == NO_BLOCK_TABLE {
+            println!("not run on {version}: its Python cannot hand out the block table");
+            continue;
+        }
         for (mesh, chips) in [("1x1", 1), ("1x2", 2)] {
             let mut workload = Workload::start(&version, "blocks.py", &["--mesh", mesh])?;
             let mut blocks = 0;
@@ -236,7 +243,7 @@ fn ready(layout: Layout) -> Result<(Daemon, Fixture)> {
 /// Each by its own allocator, and all who held the chip's memory.
 #[test]
 fn who_held_the_rest() -> Result<()> {
-    let _whole = HISTORY.read().unwrap_or_else(PoisonError::into_inner);
+    let _alone = HISTORY.write().unwrap_or_else(PoisonError::into_inner);
     for layout in BOTH {
         let (daemon, fixture) = ready(layout)?;
         let mut others: Vec<Driver> = (0..2).map(|_| fixture.spawn()).collect::<Result<_>>()?;

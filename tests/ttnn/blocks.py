@@ -29,7 +29,11 @@ def pools(mesh):
     found = {}
     for pool in lab.POOLS:
         view = lab._view(mesh, pool)
-        taken = [block for block in view.block_table if block["allocated"] == "yes"]
+        try:
+            table = view.block_table
+        except TypeError:  # 0.70.1 binds no type for it.
+            table = []
+        taken = [block for block in table if block["allocated"] == "yes"]
         found[pool] = {
             "banks": view.num_banks,
             "size": view.total_bytes_per_bank,

@@ -221,6 +221,12 @@ impl<'a> Recorder<'a> {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
+        // That nothing happened until now is known, too.
+        self.writer.take(Arc::new(Batch {
+            epoch_ns: clock::epoch_ns(),
+            boot_ns: clock::boot_ns(),
+            facts: Vec::new(),
+        }));
         let finished = self.writer.finish();
         let finished = finished.and_then(|written| {
             self.writer.out().sync()?;
