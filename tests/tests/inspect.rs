@@ -215,6 +215,8 @@ fn failures_say_what_the_runtimes_message_says() -> Result<()> {
             let daemon = daemon.context("a daemon")?;
             let mut seen = 0;
             while let Some(step) = workload.step()? {
+                // Its library may have been met a moment ago.
+                acquainted(&daemon, step.pid)?;
                 let said = &step.said["refused"];
                 if !said.is_null() {
                     seen += 1;
