@@ -23,7 +23,7 @@ const MAX_CAPACITY: u64 = 1 << 48;
 const NO_ALLOCATOR: u64 = 0;
 
 /// How often an allocator that is busy is read until it holds still.
-const SETTLE_ATTEMPTS: usize = 20;
+const SETTLE_ATTEMPTS: usize = 60;
 
 impl TtMetal {
     pub fn new(layout: Layout) -> Self {
