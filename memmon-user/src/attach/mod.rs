@@ -4,6 +4,7 @@ pub mod batch;
 pub mod capabilities;
 pub mod features;
 pub mod kernel;
+mod landing;
 pub mod messages;
 pub mod plan;
 pub mod rings;

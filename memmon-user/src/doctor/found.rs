@@ -2,7 +2,10 @@
 
 use super::{Area, Check, Options, State};
 use crate::{
-    attach::capabilities::{Held, TO_LOOK},
+    attach::{
+        capabilities::{Held, TO_LOOK},
+        plan,
+    },
     observe,
     tables::snapshot::{Device, Library, Process, Snapshot},
     target::maps,
@@ -105,15 +108,25 @@ fn library(library: &Library) -> Check {
         );
     }
     let layout = library.layout.as_deref().unwrap_or("unknown");
-    if library.notes.is_empty() {
+    let (slow, gaps): (Vec<&String>, Vec<&String>) = library
+        .notes
+        .iter()
+        .partition(|note| note.ends_with(plan::SINGLE_STEPPED));
+    let who = slow.iter().fold(who, |who, note| format!("{who}, {note}"));
+    if gaps.is_empty() {
         return AREA.ok(NAME, format!("{who}, layout {layout}"));
     }
     AREA.finds(
         NAME,
         State::Limited,
-        format!("{who}, layout {layout}, but {}", library.notes.join("; ")),
+        format!("{who}, layout {layout}, but {}", join(&gaps)),
         "those numbers are shown as `?`; please report the build",
     )
+}
+
+fn join(notes: &[&String]) -> String {
+    let notes: Vec<&str> = notes.iter().map(|note| note.as_str()).collect();
+    notes.join("; ")
 }
 
 fn device(device: &Device) -> Check {

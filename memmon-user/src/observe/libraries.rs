@@ -234,7 +234,10 @@ impl Libraries {
                         .model
                         .as_ref()
                         .map(|model| model.notes())
-                        .unwrap_or_default(),
+                        .into_iter()
+                        .flatten()
+                        .chain(plan::note(&outcome.points))
+                        .collect(),
                 })
             })
             .collect()
