@@ -2,8 +2,8 @@
 
 use super::{Area, Check, Options, State};
 use crate::{
-    attach::capabilities::{Held, TO_LOOK},
     observe,
+    rights::{Held, TO_LOOK},
     tables::snapshot::{Device, Library, Process, Snapshot},
     target::maps,
     views::{health::is_running, text::visible},
