@@ -10,5 +10,6 @@ pub mod people;
 pub mod prometheus;
 pub mod raw;
 pub mod recorder;
+pub mod rights;
 pub mod screen;
 pub mod tracy;

@@ -82,7 +82,9 @@ pub enum FeatureError {
 impl FeatureError {
     fn about_tracefs(cause: &io::Error) -> &'static str {
         match cause.kind() {
-            io::ErrorKind::PermissionDenied => "tracefs is root's, and others need CAP_DAC_READ_SEARCH",
+            io::ErrorKind::PermissionDenied => {
+                "tracefs is root's, and others need CAP_DAC_READ_SEARCH"
+            }
             _ => "mount tracefs, e.g. `mount -t tracefs tracefs /sys/kernel/tracing`",
         }
     }

@@ -32,7 +32,13 @@ extern "C" fn look() {
     let mut blocked = 0_u64;
     // SAFETY: sets nothing, and writes eight bytes.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, 0, &raw mut blocked, size_of::<u64>());
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            0,
+            &raw mut blocked,
+            size_of::<u64>(),
+        );
     }
     BLOCKED.store(blocked, Relaxed);
     // SAFETY: asks, and changes nothing.
@@ -59,7 +65,13 @@ fn disposition(signal: i32) -> Option<libc::sighandler_t> {
     let mut now = Action::default();
     // SAFETY: sets nothing, and writes an action of the kernel's own form.
     let asked = unsafe {
-        libc::syscall(libc::SYS_rt_sigaction, signal, 0, &raw mut now, size_of::<u64>())
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            0,
+            &raw mut now,
+            size_of::<u64>(),
+        )
     };
     (asked == 0).then_some(now.handler)
 }
@@ -85,14 +97,26 @@ pub fn restore() -> io::Result<()> {
         };
         // SAFETY: an action of the kernel's own form, without a handler.
         let set = unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, 0, size_of::<u64>())
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const action,
+                0,
+                size_of::<u64>(),
+            )
         };
         checked(set)?;
     }
     let blocked = BLOCKED.load(Relaxed);
     // SAFETY: reads eight bytes.
     let set = unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const blocked, 0, size_of::<u64>())
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const blocked,
+            0,
+            size_of::<u64>(),
+        )
     };
     checked(set)?;
     let closed = CLOSED.load(Relaxed);

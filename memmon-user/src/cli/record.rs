@@ -11,8 +11,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{
     args::Record,
-    exit::{Failure, USAGE},
     child::{self, Child},
+    exit::{Failure, USAGE},
     query, rights,
     watch::Ends,
 };
@@ -128,11 +128,7 @@ enum Ended {
 }
 
 /// Waits until it is time to end.
-async fn ending(
-    args: &Record,
-    ends: &mut Ends,
-    child: Option<Child>,
-) -> Result<Ended, Failure> {
+async fn ending(args: &Record, ends: &mut Ends, child: Option<Child>) -> Result<Ended, Failure> {
     let timeout = async {
         match args.duration {
             Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,

@@ -43,7 +43,9 @@ pub fn start(
         filter,
         refresh,
     };
-    Ok(listener.map(|listener| listener.serve(source)).transpose()?)
+    Ok(listener
+        .map(|listener| listener.serve(source))
+        .transpose()?)
 }
 
 /// Before the observation ends: connected profilers are told all of it.

@@ -11,7 +11,12 @@ const AREA: Area = Area::Kernel;
 
 pub fn checks(held: Held) -> Vec<Check> {
     vec![
-        overruled("perf events", "kernel.perf_event_paranoid", held, Capability::CAP_PERFMON),
+        overruled(
+            "perf events",
+            "kernel.perf_event_paranoid",
+            held,
+            Capability::CAP_PERFMON,
+        ),
         overruled(
             "BPF for users",
             "kernel.unprivileged_bpf_disabled",

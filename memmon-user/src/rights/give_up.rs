@@ -9,7 +9,8 @@ use super::held::Held;
 
 /// Root is an ordinary user, a change of the user gives and takes nothing, and nothing of this is
 /// ever changed again (`linux/securebits.h`). Keeping capabilities over a change of the user stays off.
-const SECUREBITS: libc::c_ulong = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_LOCKED | NO_CAP_AMBIENT_RAISE;
+const SECUREBITS: libc::c_ulong =
+    NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_LOCKED | NO_CAP_AMBIENT_RAISE;
 const NOROOT: libc::c_ulong = 0b11;
 const NO_SETUID_FIXUP: libc::c_ulong = 0b11 << 2;
 const KEEP_CAPS_LOCKED: libc::c_ulong = 0b10 << 4;
@@ -48,7 +49,10 @@ fn system(step: &'static str) -> impl FnOnce(nix::Error) -> RightsError {
 pub fn keep(wanted: &[Capability]) -> Result<(), RightsError> {
     let kept = Held::now().among(wanted);
     prctl::set_no_new_privs().map_err(system("no_new_privs"))?;
-    prctl::set_keepcaps(false).map_err(system("keepcaps"))?;
+    // Where it was locked already, it is off.
+    if prctl::get_keepcaps().map_err(system("keepcaps"))? {
+        prctl::set_keepcaps(false).map_err(system("keepcaps"))?;
+    }
     caps::clear(None, CapSet::Ambient).map_err(capability("ambient"))?;
     // It takes a right of its own. Where that is not there, no_new_privs has the same effect: what is
     // executed gets nothing that this thread has not.
@@ -103,7 +107,10 @@ mod tests {
             assert!(caps::read(None, CapSet::Ambient).unwrap().is_empty());
             assert!(prctl::get_no_new_privs().unwrap());
             // Those that it starts have no more.
-            let child = std::thread::spawn(|| caps::read(None, CapSet::Effective).unwrap());
+            let child = std::thread::spawn(|| {
+                keep(&[Capability::CAP_KILL, Capability::CAP_CHOWN]).unwrap();
+                caps::read(None, CapSet::Effective).unwrap()
+            });
             assert_eq!(child.join().unwrap(), left);
             keep(&[]).unwrap();
             keep(&[Capability::CAP_KILL]).unwrap();

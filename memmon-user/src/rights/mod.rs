@@ -9,7 +9,7 @@ use caps::Capability;
 
 pub use give_up::{RightsError, keep, or_end, unreadable};
 pub use held::{Held, TO_LOOK, TO_OBSERVE};
-pub use places::to_write_later;
+pub use places::{no_trap, to_write_later};
 
 /// To look into any process: its mappings and memory (`SYS_PTRACE`, and `DAC_READ_SEARCH` where it
 /// is another user's), and its files, deleted ones, too (`CHECKPOINT_RESTORE`).
