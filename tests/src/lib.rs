@@ -2,6 +2,7 @@
 
 pub mod check;
 mod elf_damage;
+pub mod filter;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -20,17 +21,17 @@ const SAY: &str = "\
     cat /proc/self/limits /proc/self/personality /proc/self/oom_score_adj /proc/self/cgroup /proc/self/timerslack_ns; echo; \
     cut -d' ' -f5-8,18,19,40,41 /proc/self/stat; \
     for n in user pid net mnt uts ipc; do readlink /proc/self/ns/$n; done; \
-    ls /proc/$$/fd; for f in /proc/$$/fd/*; do readlink $f | sed 's/[0-9][0-9]*/N/'; done; \
+    ls /proc/$$/fd; readlink /proc/$$/fd/*; \
     stat -c 'looked into by %U' /proc/self/; setpriv --dump; env | grep -vE '^(_|SHLVL)=' | sort; pwd; umask; id";
 
 /// The same command, started by this launcher directly and through `run`.
 fn compare(what: &str, launcher: &[&str], observed: bool) -> Result<String> {
     let open = Open::new(&Fixture::get(Layout::Pimpl, Fault::None)?)?;
     let said = open_directory()?;
-    nix::unistd::chown(said.path(), Some(65534.into()), None)?;
+    fs::set_permissions(said.path(), fs::Permissions::from_mode(0o777))?;
     let mut texts = Vec::new();
     for through in [&[][..], &["run", "--"]] {
-        let file = said.path().join(format!("said{}", through.len()));
+        let file = said.path().join("said");
         let mut command = Command::new(launcher.first().copied().unwrap_or("env"));
         command.args(launcher.iter().skip(1));
         if !through.is_empty() {
@@ -48,7 +49,10 @@ fn compare(what: &str, launcher: &[&str], observed: bool) -> Result<String> {
                 "{output:?}"
             );
         }
-        texts.push(fs::read_to_string(file)?);
+        // Pipes and the like have numbers, which are other ones each time.
+        let text = fs::read_to_string(&file)?;
+        fs::remove_file(&file)?;
+        texts.push(text.lines().map(nameless).collect::<Vec<_>>().join("\n"));
     }
     let through = texts.pop().context("two")?;
     let directly = texts.pop().context("two")?;
@@ -61,6 +65,13 @@ fn compare(what: &str, launcher: &[&str], observed: bool) -> Result<String> {
     }
     assert_eq!(through, directly, "{what}");
     Ok(directly)
+}
+
+fn nameless(line: &str) -> String {
+    match line.split_once(":[") {
+        Some((kind @ ("pipe" | "socket"), _)) => kind.to_owned(),
+        _ => line.to_owned(),
+    }
 }
 
 #[test]
@@ -114,7 +125,7 @@ fn as_a_caller_with_habits() -> Result<()> {
             "--core=0:0",
             "--",
             "env",
-            "--ignore-signal=PIPE,USR2,33",
+            "--ignore-signal=PIPE,USR2",
             "--block-signal=USR1,WINCH,PIPE",
             "FOO=bar",
             "nice",
@@ -129,12 +140,7 @@ fn as_a_caller_with_habits() -> Result<()> {
         ],
         true,
     )?;
-    for words in [
-        "SigIgn:\t0000000100000800",
-        "NoNewPrivs:\t1",
-        "FOO=bar",
-        "0027",
-    ] {
+    for words in ["1800\nSigCgt", "NoNewPrivs:\t1", "FOO=bar", "0027"] {
         ensure!(said.contains(words), "{words}: {said}");
     }
     Ok(())

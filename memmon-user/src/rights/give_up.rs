@@ -3,7 +3,7 @@
 use std::io;
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
-use nix::sys::prctl;
+use nix::{errno::Errno, sys::prctl};
 
 use super::held::Held;
 
@@ -15,6 +15,8 @@ const NOROOT: libc::c_ulong = 0b11;
 const NO_SETUID_FIXUP: libc::c_ulong = 0b11 << 2;
 const KEEP_CAPS_LOCKED: libc::c_ulong = 0b10 << 4;
 const NO_CAP_AMBIENT_RAISE: libc::c_ulong = 0b11 << 6;
+/// Of each pair the bit that locks the other.
+const LOCKS: libc::c_ulong = 0b1010_1010;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RightsError {
@@ -49,18 +51,14 @@ fn system(step: &'static str) -> impl FnOnce(nix::Error) -> RightsError {
 pub fn keep(wanted: &[Capability]) -> Result<(), RightsError> {
     let kept = Held::now().among(wanted);
     prctl::set_no_new_privs().map_err(system("no_new_privs"))?;
-    // Where it was locked already, it is off.
-    if prctl::get_keepcaps().map_err(system("keepcaps"))? {
-        prctl::set_keepcaps(false).map_err(system("keepcaps"))?;
-    }
+    // Where that is locked it means nothing either: no right to change the user is kept.
+    let _ = prctl::set_keepcaps(false);
     caps::clear(None, CapSet::Ambient).map_err(capability("ambient"))?;
     // It takes a right of its own. Where that is not there, no_new_privs has the same effect: what is
     // executed gets nothing that this thread has not.
     if Held::now().has(Capability::CAP_SETPCAP) {
         caps::clear(None, CapSet::Bounding).map_err(capability("bounding"))?;
-        // SAFETY: takes a number, and changes this thread's own.
-        let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) };
-        nix::errno::Errno::result(set).map_err(system("securebits"))?;
+        set_securebits().map_err(system("securebits"))?;
     }
     caps::clear(None, CapSet::Inheritable).map_err(capability("inheritable"))?;
     caps::set(None, CapSet::Effective, &kept).map_err(capability("effective"))?;
@@ -70,6 +68,18 @@ pub fn keep(wanted: &[Capability]) -> Result<(), RightsError> {
         return Ok(());
     }
     Err(RightsError::Stayed(names(&now)))
+}
+
+fn set_securebits() -> nix::Result<()> {
+    // SAFETY: asks for this thread's own.
+    let now = Errno::result(unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) })?;
+    let now = libc::c_ulong::from(now.cast_unsigned());
+    // What the caller locked stays as it is.
+    let locked = now & LOCKS;
+    let fixed = locked | locked >> 1;
+    let wanted = now & fixed | SECUREBITS & !fixed;
+    // SAFETY: takes a number, and changes this thread's own.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, wanted, 0, 0, 0) }).map(drop)
 }
 
 fn names(set: &CapsHashSet) -> String {
