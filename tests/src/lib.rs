@@ -2,6 +2,7 @@
 
 pub mod check;
 mod elf_damage;
+pub mod filter;
 pub mod fixture;
 pub mod lab;
 pub mod memmon;
@@ -10,5 +11,6 @@ pub mod people;
 pub mod prometheus;
 pub mod raw;
 pub mod recorder;
+pub mod rights;
 pub mod screen;
 pub mod tracy;

@@ -1,7 +1,6 @@
 //! From a library and its probe specs to links in the kernel.
 
 pub mod batch;
-pub mod capabilities;
 pub mod features;
 pub mod kernel;
 mod landing;

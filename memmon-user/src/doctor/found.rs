@@ -2,11 +2,9 @@
 
 use super::{Area, Check, Options, State};
 use crate::{
-    attach::{
-        capabilities::{Held, TO_LOOK},
-        plan,
-    },
+    attach::plan,
     observe,
+    rights::{Held, TO_LOOK},
     tables::snapshot::{Device, Library, Process, Snapshot},
     target::maps,
     views::{health::is_running, text::visible},

@@ -16,6 +16,7 @@ mod connection;
 mod emit;
 mod feed;
 mod handshake;
+mod launch;
 mod listen;
 mod messages;
 mod names;
