@@ -3,6 +3,7 @@
 pub mod check;
 mod elf_damage;
 pub mod fixture;
+pub mod kernel_maps;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;

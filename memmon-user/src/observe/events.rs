@@ -60,7 +60,12 @@ impl Observer {
                 });
             }
         } else if is(ControlKind::OwnerSeen) {
-            self.place(record, owner);
+            let hint = OwnerHint {
+                owner: record.owner,
+                device: record.device,
+                aux: record.aux,
+            };
+            self.place(owner, record.ogen, &hint);
         } else if is(ControlKind::FreeAll) {
             // What failed before is told with what was held then.
             self.drain_history();
@@ -82,12 +87,7 @@ impl Observer {
     }
 
     /// An owner's first allocation: finds out where its memory lies.
-    pub(super) fn place(&mut self, record: &Control, owner: OwnerId) {
-        let hint = OwnerHint {
-            owner: record.owner,
-            device: record.device,
-            aux: record.aux,
-        };
+    pub(super) fn place(&mut self, owner: OwnerId, ogen: u32, hint: &OwnerHint) {
         let Some(watched) = self.processes.get(&owner.proc) else {
             return;
         };
@@ -96,7 +96,7 @@ impl Observer {
             .iter()
             .filter(|(using, _)| using.space == owner.space)
             .find_map(|(using, base)| {
-                walk::owners(using.model.as_deref()?, watched.pid, *base, &hint).ok()
+                walk::owners(using.model.as_deref()?, watched.pid, *base, hint).ok()
             });
         for found in found.unwrap_or_default() {
             let id = OwnerId {
@@ -104,7 +104,7 @@ impl Observer {
                 ..owner
             };
             let ogen = if found.owner == owner.owner {
-                record.ogen
+                ogen
             } else {
                 self.tables.current_generation(&id)
             };
