@@ -13,6 +13,8 @@ use memmon::tables::snapshot::{Process, Snapshot};
 use memmon_tests::raw::Connection;
 use serde_json::json;
 
+use crate::fixture_loads::Compared;
+
 /// What became of one kind of load.
 #[derive(Clone, Debug, Default)]
 pub struct Score {
@@ -22,6 +24,8 @@ pub struct Score {
     pub comparisons: u64,
     /// Numbers that were compared.
     pub numbers: u64,
+    /// Of these comparisons, those with a row whose device memmon does not know.
+    pub unplaced: u64,
     pub mismatches: u64,
     /// What failed other than a comparison.
     pub errors: u64,
@@ -60,11 +64,14 @@ impl Judge {
     }
 
     /// What was found, by one comparison: how many numbers agree, or what does not.
-    pub fn compared(&self, load: &str, step: &str, result: Result<u64>) {
+    pub fn compared(&self, load: &str, step: &str, result: Result<Compared>) {
         self.score(load, |score| {
             score.comparisons += 1;
             match result {
-                Ok(numbers) => score.numbers += numbers,
+                Ok(compared) => {
+                    score.numbers += compared.numbers;
+                    score.unplaced += u64::from(compared.unplaced > 0);
+                }
                 Err(_) => score.mismatches += 1,
             }
         });
@@ -104,7 +111,7 @@ impl Judge {
         load: &str,
         step: &str,
         pid: u32,
-        compare: impl FnOnce(&Process) -> Result<u64>,
+        compare: impl FnOnce(&Process) -> Result<Compared>,
     ) {
         let result = self.snapshot(&[pid]).and_then(|snapshot| {
             let mut all = snapshot.processes.iter();
@@ -122,7 +129,7 @@ impl Judge {
         load: &str,
         step: &str,
         pid: u32,
-        compare: impl FnOnce(&Process) -> Result<u64>,
+        compare: impl FnOnce(&Process) -> Result<Compared>,
     ) {
         const PATIENCE: Duration = Duration::from_secs(20);
         let until = Instant::now() + PATIENCE;

@@ -40,6 +40,7 @@ fn total(judge: &Judge) -> Score {
             sum.programs += score.programs;
             sum.comparisons += score.comparisons;
             sum.numbers += score.numbers;
+            sum.unplaced += score.unplaced;
             sum.mismatches += score.mismatches;
             sum.errors += score.errors;
             sum
@@ -56,12 +57,13 @@ pub fn print(
 ) -> bool {
     println!();
     println!(
-        "{:<50} {:>9} {:>12} {:>10} {:>11}",
+        "{:<46} {:>9} {:>12} {:>10} {:>11} {:>10}",
         format!("{:.1} minutes", took.as_secs_f64() / 60.0),
         "programs",
         "comparisons",
         "numbers",
-        "mismatches"
+        "mismatches",
+        "device ?"
     );
     let sum = total(judge);
     for (name, score) in judge
@@ -101,11 +103,12 @@ pub fn print(
 
 fn line(name: &str, score: &Score) {
     println!(
-        "{name:<50} {:>9} {:>12} {:>10} {:>11}{}",
+        "{name:<46} {:>9} {:>12} {:>10} {:>11} {:>10}{}",
         score.programs,
         score.comparisons,
         score.numbers,
         score.mismatches,
+        score.unplaced,
         if score.errors > 0 {
             format!("  and {} errors", score.errors)
         } else {

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
+    follower::Follower,
     observers::{Daemon, Programs},
+    parts::Bench,
     subject::Subject,
     usage::Usage,
 };
@@ -24,16 +26,22 @@ const TICKS: u32 = 100;
 const OBSERVER: &str = "0";
 const OBSERVED: &str = "1";
 
-pub fn measure(programs: &Programs, fixture: &Path) -> Result<()> {
+pub fn measure(bench: Bench<'_>) -> Result<()> {
+    let (programs, fixture) = (bench.programs, bench.fixture.join("pimpl"));
     println!();
     println!(
         "{:<44} {:>10} {:>10} {:>11} {:>12} {:>10}",
-        "events, taken in by one processor", "a second", "lost", "ns an event", "wake-ups per", "processor"
+        "events, taken in by one processor",
+        "a second",
+        "lost",
+        "ns an event",
+        "wake-ups per",
+        "processor"
     );
     println!("{:<90} {:>12} {:>10}", "", "1000 events", "busy, %");
-    rates(programs, fixture, false)?;
-    rates(programs, fixture, true)?;
-    memory(programs, fixture)
+    rates(programs, &fixture, false)?;
+    rates(programs, &fixture, true)?;
+    memory(programs, &fixture)
 }
 
 /// Raises the rate until the ring loses events, or until no more can be made.
@@ -43,7 +51,7 @@ fn rates(programs: &Programs, fixture: &Path, followed: bool) -> Result<()> {
     let (daemon, _) = programs.memmon(&["--pid", &pid])?;
     pin(daemon.pid(), OBSERVER)?;
     let follower = if followed {
-        Some(programs.follow(&daemon)?)
+        Some(Follower::start(daemon.socket())?)
     } else {
         None
     };
@@ -78,9 +86,16 @@ fn rates(programs: &Programs, fixture: &Path, followed: bool) -> Result<()> {
             used.processor_ns as f64 / events,
             1000.0 * used.sleeps as f64 / events,
             used.processor_ns as f64 / took / 1e7,
-            if late > TICK { "  (as fast as they can be made)" } else { "" }
+            if late > TICK {
+                "  (as fast as they can be made)"
+            } else {
+                ""
+            }
         );
-        debug_assert_eq!(after.0 - before.1.0, EVENTS_A_PAIR * pairs * u64::from(TICKS));
+        debug_assert_eq!(
+            after.0 - before.1.0,
+            EVENTS_A_PAIR * pairs * u64::from(TICKS)
+        );
         if lost > 0 || late > TICK {
             break;
         }
@@ -92,9 +107,7 @@ fn rates(programs: &Programs, fixture: &Path, followed: bool) -> Result<()> {
 
 fn start(fixture: &Path) -> Result<Subject> {
     let mut program = Command::new("taskset");
-    program
-        .args(["-c", OBSERVED])
-        .arg(fixture.join("fixture"));
+    program.args(["-c", OBSERVED]).arg(fixture.join("fixture"));
     let mut subject = Subject::start("fixture".to_owned(), program)?;
     subject.ask("open")?;
     Ok(subject)
@@ -102,7 +115,8 @@ fn start(fixture: &Path) -> Result<Subject> {
 
 /// All threads of a process, on that processor.
 fn pin(pid: u32, processor: &str) -> Result<()> {
-    capture(Command::new("taskset").args(["-a", "-p", "-c", processor, &pid.to_string()])).map(|_| ())
+    capture(Command::new("taskset").args(["-a", "-p", "-c", processor, &pid.to_string()]))
+        .map(|_| ())
 }
 
 /// Events, and those that were lost.
@@ -123,7 +137,7 @@ fn memory(programs: &Programs, fixture: &Path) -> Result<()> {
     let mut subjects = Vec::new();
     let before = Usage::of(daemon.pid())?;
     let mut live = 0;
-    let mut line = |live: u64| -> Result<()> {
+    let line = |live: u64| -> Result<()> {
         let start = Instant::now();
         daemon.snapshot(&programs.memmon)?;
         let took = start.elapsed();
@@ -142,7 +156,8 @@ fn memory(programs: &Programs, fixture: &Path) -> Result<()> {
         // A device holds so many; they are spread over programs.
         const EACH: u64 = 50_000;
         for _ in 0..u64::div_ceil(count, EACH) {
-            let mut subject = Subject::start("holder".to_owned(), Command::new(fixture.join("fixture")))?;
+            let mut subject =
+                Subject::start("holder".to_owned(), Command::new(fixture.join("fixture")))?;
             subject.ask(&format!("leak {} 4096", count.min(EACH)))?;
             subjects.push(subject);
         }
