@@ -43,7 +43,7 @@ pub struct Use {
 /// allocation of whoever maps it next.
 const KEPT: Duration = Duration::from_secs(600);
 /// The same for a file that was deleted: nobody can map it anew, unless by having it open.
-const KEPT_DELETED: Duration = Duration::from_secs(10);
+const KEPT_DELETED: Duration = Duration::from_secs(3);
 
 /// A library file.
 struct Entry {

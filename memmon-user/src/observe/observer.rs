@@ -2,7 +2,7 @@
 //! lies beside: [`super::discovery`], [`super::recovery`], [`super::events`], [`super::endings`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Options, Runtimes, StartError, clock,
+    events::Unplaced,
     inspector::Inspector,
     journal::Journal,
     libraries::{Libraries, Use},
@@ -80,6 +81,8 @@ pub(super) struct Observer {
     pub(super) sweeps: u64,
     /// Processes that the kernel has numbers of, and that nobody knows.
     pub(super) orphans: HashSet<Proc>,
+    /// Owners, in which generation, whose devices are not known.
+    pub(super) unplaced: BTreeMap<(OwnerId, u32), Unplaced>,
 }
 
 type Rows = Vec<(RowKey, RowValue)>;
@@ -137,6 +140,7 @@ impl Observer {
             last_lost_control: 0,
             sweeps: 0,
             orphans: HashSet::new(),
+            unplaced: BTreeMap::new(),
         };
         observer.scan();
         observer.collect();
@@ -219,6 +223,7 @@ impl Observer {
         self.drain_mappings();
         self.drain_control();
         self.drain_history();
+        self.place_again();
         self.read_rows();
         self.note_libraries();
         self.note_health();
