@@ -4,6 +4,7 @@ pub mod check;
 mod elf_damage;
 pub mod filter;
 pub mod fixture;
+pub mod kernel_maps;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;

@@ -12,6 +12,7 @@ mod perfetto;
 mod prometheus;
 mod run;
 mod shell;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Verb {
     Test(test::Args),
     /// Measure what observing costs, and how long attaching and quitting take
     Bench(bench::Args),
+    /// Compare memmon with the allocators themselves under load, for half an hour
+    Soak(soak::Args),
     /// Install real releases of ttnn that run without hardware
     Lab(lab::Args),
     /// Build the BPF programs into memmon-ebpf/object (which is committed: users need not do this)
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => run::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Lab(args) => lab::main(&args),
         Verb::Bpf(args) => bpf::main(&args),
     };

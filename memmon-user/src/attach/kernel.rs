@@ -139,6 +139,7 @@ pub struct Kernel {
     pub live: Table<LiveKey, LiveValue>,
     pub rows: Table<RowKey, RowValue>,
     counters: PerCpuArray<MapData, u64>,
+    tells_ends: bool,
 }
 
 static OBJECT: &[u8] = include_bytes_aligned!("../../../memmon-ebpf/object/memmon.bpf.o");
@@ -207,6 +208,7 @@ impl Kernel {
             attached: BTreeMap::new(),
             next_attachment: 0,
             lifecycle,
+            tells_ends: group_dead != 0,
             ebpf,
             entry,
             at_return,
@@ -335,6 +337,11 @@ impl Kernel {
             .info()
             .ok()?
             .verified_instruction_count()
+    }
+
+    /// Whether this kernel says when a whole process ends, and not just a thread of it.
+    pub fn tells_ends(&self) -> bool {
+        self.tells_ends
     }
 
     pub fn add_to_scope(&mut self, pid: u32) -> Result<()> {

@@ -15,6 +15,7 @@ mod observer;
 mod query;
 mod recovery;
 mod runtimes;
+mod understanding;
 mod walk;
 
 pub use observation::{Observation, Request, StartError, follow};
