@@ -5,6 +5,8 @@ mod args;
 mod derived;
 mod doctor;
 mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logging;
 mod profiles;
 mod query;
