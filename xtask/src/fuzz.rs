@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to fuzz (the files of tests/fuzz/targets); everything where nothing is named
+    /// What to fuzz (the files of tests/fuzz/src/targets); everything where nothing is named
     targets: Vec<String>,
     /// How long each target runs
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -63,9 +63,9 @@ fn jobs() -> usize {
 pub fn main(args: &Args) -> Result<()> {
     let fuzz = Fuzz::new()?;
     let targets = fuzz.chosen(&args.targets)?;
-    fuzz.build(&targets)?;
+    fuzz.build()?;
     match (&args.input, targets.as_slice()) {
-        (Some(input), [target]) => run(Command::new(fuzz.binary(target)).arg(input)),
+        (Some(input), [target]) => run(fuzz.program(target).arg(input)),
         (Some(_), _) => bail!("--input is for one target"),
         (None, _) => {
             let done = fuzz.all(&targets, args.seconds, args.jobs);
@@ -83,7 +83,7 @@ pub fn main(args: &Args) -> Result<()> {
 pub fn check(seconds: u64) -> Result<()> {
     let fuzz = Fuzz::new()?;
     let targets = fuzz.chosen(&[])?;
-    fuzz.build(&targets)?;
+    fuzz.build()?;
     fuzz.all(&targets, seconds, jobs())
 }
 
@@ -105,12 +105,12 @@ impl Fuzz {
 
     fn chosen(&self, wanted: &[String]) -> Result<Vec<String>> {
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(self.folder.join("targets"))? {
+        for entry in std::fs::read_dir(self.folder.join("src/targets"))? {
             let path = entry?.path();
-            all.extend(
-                path.file_stem()
-                    .map(|name| name.to_string_lossy().into_owned()),
-            );
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            if name != "mod" {
+                all.push(name.into_owned());
+            }
         }
         all.sort();
         if wanted.is_empty() {
@@ -122,7 +122,7 @@ impl Fuzz {
         Ok(wanted.to_vec())
     }
 
-    fn build(&self, targets: &[String]) -> Result<()> {
+    fn build(&self) -> Result<()> {
         // libFuzzer itself is C++.
         if packages::have_apt() && which("g++").is_none() {
             packages::install(&["g++", "libc6-dev"])?;
@@ -136,7 +136,7 @@ impl Fuzz {
         } else {
             step("this toolchain has no AddressSanitizer: fuzzing without it");
         }
-        step(format!("building {} fuzz targets", targets.len()));
+        step("building what is fuzzed");
         cargo
             .args([
                 "build",
@@ -148,15 +148,18 @@ impl Fuzz {
             // What runs while building is built without these flags.
             .args(["--target", TRIPLE, "--manifest-path"])
             .arg(self.folder.join("Cargo.toml"))
-            .args(targets.iter().flat_map(|target| ["--bin", target]))
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .env_remove("RUSTFLAGS");
-        run(&mut cargo).context("the fuzz targets cannot be built (cargo, and g++ for libFuzzer)")
+        run(&mut cargo).context("what is fuzzed cannot be built; it needs g++, for libFuzzer")
     }
 
-    fn binary(&self, target: &str) -> PathBuf {
-        self.target.join(TRIPLE).join("release").join(target)
+    /// The program that runs a target.
+    fn program(&self, target: &str) -> Command {
+        let program = self.target.join(TRIPLE).join("release/memmon-fuzz");
+        let mut command = Command::new(program);
+        command.env("MEMMON_FUZZ_TARGET", target);
+        command
     }
 
     fn seeds(&self, target: &str) -> PathBuf {
@@ -215,7 +218,7 @@ impl Fuzz {
         }
         let mut artifacts = OsString::from("-artifact_prefix=");
         artifacts.push(found.join(""));
-        let mut command = Command::new(self.binary(target));
+        let mut command = self.program(target);
         command
             .arg(&corpus)
             .arg(artifacts)
@@ -257,7 +260,7 @@ impl Fuzz {
     fn keep(&self, target: &str) -> Result<()> {
         let seeds = self.seeds(target);
         std::fs::create_dir_all(&seeds)?;
-        let mut merge = Command::new(self.binary(target));
+        let mut merge = self.program(target);
         merge
             .args(["-merge=1", &format!("-max_len={LONGEST_KEPT}")])
             .args([&seeds, &self.corpus(target)]);

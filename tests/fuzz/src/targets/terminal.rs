@@ -1,10 +1,7 @@
 //! The live view: snapshots of a hostile daemon, bytes from a terminal, terminals of any size.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use memmon::views::tui::fuzzing::View;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [settings, rest @ ..] = data else { return };
     let mut view = View::new(*settings);
     for line in rest.split(|byte| *byte == b'\n') {
@@ -25,4 +22,4 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     view.draw(120, 40);
-});
+}

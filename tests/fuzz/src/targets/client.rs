@@ -1,14 +1,11 @@
 //! A client with a hostile daemon.
-#![no_main]
-
 use std::{cell::LazyCell, time::Duration};
 
-use libfuzzer_sys::fuzz_target;
+use crate::views;
 use memmon::{
     server::{Client, ClientError},
     tables::Filter,
 };
-use memmon_fuzz::views;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixListener,
@@ -62,7 +59,7 @@ async fn ask(daemon: &Daemon, data: &[u8], live: bool) -> Result<(), ClientError
     Ok(())
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [how, text @ ..] = data else { return };
     let mut bytes = Vec::new();
     // A length that is right, or none.
@@ -75,4 +72,4 @@ fuzz_target!(|data: &[u8]| {
             assert!(!error.to_string().is_empty());
         }
     });
-});
+}

@@ -1,13 +1,10 @@
 //! A library file: headers, symbols, notes, stubs, and the layout that is learned from its code.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use memmon::{
     elf::{Library, Pattern},
     runtimes::tt_metal,
 };
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Ok(library) = Library::from_bytes(data.to_vec()) else {
         return;
     };
@@ -53,4 +50,4 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = tt_metal::understand(&library);
-});
+}

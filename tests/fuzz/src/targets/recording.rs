@@ -1,15 +1,12 @@
 //! A recorded file: bytes of any kind, and whole frames around payloads of any kind.
-#![no_main]
-
 use std::sync::Arc;
 
-use libfuzzer_sys::fuzz_target;
+use crate::frames;
 use memmon::{
     recording::{Cursor, Moment, Recording},
     tables::Filter,
     views::replay::past,
 };
-use memmon_fuzz::frames;
 
 fn bytes(data: &[u8]) -> Vec<u8> {
     if data.starts_with(b"\x89memmon\n") {
@@ -18,7 +15,7 @@ fn bytes(data: &[u8]) -> Vec<u8> {
     frames::recording(data)
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Ok(recording) = Recording::of_bytes(bytes(data)) else {
         return;
     };
@@ -61,4 +58,4 @@ fuzz_target!(|data: &[u8]| {
         place = incident.place.next();
     }
     let _ = past::before(&recording, &Filter::default(), end.boot_ns);
-});
+}

@@ -1,10 +1,7 @@
 //! The language in which a profile says where a field lies.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::programs;
 use memmon::runtimes::profile::{parse, report};
 use memmon_ebpf::spec::ProbeSpec;
-use memmon_fuzz::programs;
 
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -38,7 +35,10 @@ fn programs_of(expression: &str) -> Option<Vec<ProbeSpec>> {
     }
 }
 
-fuzz_target!(|text: &str| {
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let Some(specs) = programs_of(text) else {
         return;
     };
@@ -55,4 +55,4 @@ fuzz_target!(|text: &str| {
             assert_eq!(programs::outcomes(one), programs::outcomes(other), "{same}");
         }
     }
-});
+}

@@ -1,10 +1,10 @@
 //! The command line, argument by argument, and what is read from it: moments, addresses, sizes.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use memmon::{cli::fuzzing::parse, recording::Moment, server::http::Address};
 
-fuzz_target!(|text: &str| {
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(Moment::Share(share)) = text.parse() {
         assert!((0.0..=1.0).contains(&share), "{share}");
     }
@@ -13,4 +13,4 @@ fuzz_target!(|text: &str| {
         assert_eq!(again, address);
     }
     parse(text.lines().take(16));
-});
+}

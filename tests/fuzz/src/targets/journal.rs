@@ -1,11 +1,8 @@
 //! What a daemon tells, or a recording holds: facts of any kind, in any order, as JSON.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::views;
 use memmon::tables::{Batch, Fact, Replica, live::LiveAsk};
-use memmon_fuzz::views;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     // One fact a line.
     let lines = data.split(|byte| *byte == b'\n');
     let facts: Vec<Fact> = lines
@@ -40,4 +37,4 @@ fuzz_target!(|data: &[u8]| {
     let late = Replica::of(&serde_json::from_slice(&text).expect("and read"));
     let seen = late.snapshot("2026-01-31T12:00:00Z".to_owned());
     assert!(seen == snapshot, "late: {seen:#?}\nin time: {snapshot:#?}");
-});
+}

@@ -1,10 +1,7 @@
 //! What `/proc` says of a process that chooses its own name, arguments and paths.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use memmon::target::{identity, maps};
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let regions = maps::parse(&text);
     assert!(regions.len() <= text.lines().count());
@@ -38,4 +35,4 @@ fuzz_target!(|data: &[u8]| {
     identity::parse_cgroup(&text);
     identity::parse_boot_time(&text);
     identity::parse_command(data);
-});
+}

@@ -1,7 +1,4 @@
 //! Records of the ring buffers, as the kernel writes them, and the greeting of a Tracy profiler.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use memmon::{
     drain::decode,
     tables::{Batch, Fact, Replica, event::Event},
@@ -22,7 +19,7 @@ fn is_record(bytes: &[u8], size: usize) -> bool {
         && usize::from(u16::from_le_bytes([l0, l1])) == size
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     if let Some(greeting) = data.first_chunk() {
         handshake::parse(greeting);
     }
@@ -49,4 +46,4 @@ fuzz_target!(|data: &[u8]| {
         ..Batch::default()
     });
     replica.snapshot(String::new());
-});
+}

@@ -1,9 +1,6 @@
 //! A daemon with a hostile client.
-#![no_main]
-
 use std::{cell::LazyCell, sync::Arc, time::Duration};
 
-use libfuzzer_sys::fuzz_target;
 use memmon::{
     server::{
         Access, Claim, Commands, Daemon, Sources,
@@ -135,9 +132,9 @@ fn framed(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     HOUSE.with(|house| {
         let path = house.folder.path().join("socket");
         house.runtime.block_on(ask(&path, &framed(data)));
     });
-});
+}

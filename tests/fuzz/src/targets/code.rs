@@ -1,14 +1,11 @@
 //! Machine code of the functions that a layout is learned from.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::code;
 use memmon::{elf::Library, runtimes::tt_metal::layout};
-use memmon_fuzz::code;
 
 /// Beyond this there are no fields.
 const FARTHEST: u32 = 1 << 16;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let library = Library::from_bytes(code::library(data)).expect("it is made to be read");
     let Ok(layout) = layout::resolve(&library) else {
         return;
@@ -41,4 +38,4 @@ fuzz_target!(|data: &[u8]| {
     for offset in fields.chain(ways) {
         assert!(*offset <= FARTHEST, "{layout:?}");
     }
-});
+}

@@ -1,9 +1,6 @@
 //! What connects to `serve --metrics`.
-#![no_main]
-
 use std::cell::LazyCell;
 
-use libfuzzer_sys::fuzz_target;
 use memmon::server::http::fuzzing::exchange;
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,11 +9,11 @@ thread_local! {
         LazyCell::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let answer = RUNTIME.with(|runtime| runtime.block_on(exchange(data)));
     // Whatever was said, the answer is HTTP or none.
     assert!(
         answer.is_empty() || answer.starts_with(b"HTTP/1."),
         "{answer:?}"
     );
-});
+}

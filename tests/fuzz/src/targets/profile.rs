@@ -1,11 +1,11 @@
 //! A profile: TOML of any kind.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::programs;
 use memmon::runtimes::profile::{parse, report};
-use memmon_fuzz::programs;
 
-fuzz_target!(|text: &str| {
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     match parse("fuzzed.toml", text) {
         Ok(profile) => {
             programs::use_profile(&profile);
@@ -15,4 +15,4 @@ fuzz_target!(|text: &str| {
             assert!(report::errors(&errors).contains("fuzzed.toml"));
         }
     }
-});
+}
