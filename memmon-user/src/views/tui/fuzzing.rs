@@ -24,7 +24,7 @@ pub struct View {
 }
 
 impl View {
-    /// Bits: ASCII only; a recording; what is shown at first.
+    /// Bits: ASCII only; a recording; three for what is shown at first.
     pub fn new(settings: u8) -> Self {
         let theme = Theme::of(Palette::Dark, settings & 1 != 0);
         let mut app = App::new(theme, String::new());
@@ -32,10 +32,11 @@ impl View {
         if settings & 2 != 0 {
             app.set_time(TimeState::default());
         }
-        match settings >> 2 & 3 {
+        match settings >> 2 & 7 {
             0 => app.show(Arc::new(sample::busy())),
             1 => app.show(Arc::new(sample::troubled())),
             2 => app.show(Arc::new(sample::empty())),
+            3 => app.show(Arc::new(sample::crowd(60))),
             _ => {}
         }
         Self {
