@@ -53,6 +53,9 @@ pub fn main(args: &Args) -> Result<()> {
         "formatting",
         run(cargo(&repository).args(["fmt", "--all", "--check"])),
     );
+    // A workspace of its own.
+    let fuzz = ["fmt", "--check", "--manifest-path", "tests/fuzz/Cargo.toml"];
+    check("formatting", run(cargo(&repository).args(fuzz)));
     step("clippy");
     check(
         "clippy",
