@@ -90,8 +90,13 @@ type Result<T> = std::result::Result<T, KernelError>;
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
     pub file_offset: u64,
+    /// How many bytes after the function's entry that is, 0 as a rule: further on costs less where the kernel would
+    /// have to step through the instruction at the entry, and the probe sees the same.
+    pub moved: u64,
+    /// The kernel steps through the instruction there, which makes a hit thirty times as dear.
+    pub single_stepped: bool,
     pub spec: ProbeSpec,
-    /// At the return of the function that starts there.
+    /// At the return of the function.
     pub at_return: bool,
 }
 

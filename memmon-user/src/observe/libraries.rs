@@ -17,7 +17,10 @@ use super::{
     understanding::{Understanding, Understandings},
 };
 use crate::{
-    attach::kernel::{Attachment, Kernel},
+    attach::{
+        kernel::{Attachment, Kernel},
+        plan,
+    },
     discover::scan::{FileId, Mapped},
     elf,
     runtimes::resolver::Model,
@@ -286,7 +289,10 @@ impl Libraries {
                         notes: model
                             .as_ref()
                             .map(|model| model.notes())
-                            .unwrap_or_default(),
+                            .into_iter()
+                            .flatten()
+                            .chain(plan::note(points))
+                            .collect(),
                     }
                 })
             })

@@ -119,7 +119,8 @@ impl Observer {
             scope: options.scope(),
         };
         let reader = kernel.live.reader().map_err(StartError::Thread)?;
-        let inspector = Inspector::start(reader).map_err(StartError::Thread)?;
+        let inspector =
+            Inspector::start(reader, features.release.version).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
             options,
