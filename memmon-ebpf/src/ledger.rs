@@ -147,8 +147,6 @@ pub struct RowValue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
-    /// Probe hits in observed processes.
-    Hits = 0,
     /// Allocations, frees and failures.
     Events = 1,
     /// Events that found the history ring full.

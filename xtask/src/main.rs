@@ -13,6 +13,7 @@ mod perfetto;
 mod prometheus;
 mod run;
 mod shell;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Verb {
     Fuzz(fuzz::Args),
     /// Measure what observing costs, and how long attaching and quitting take
     Bench(bench::Args),
+    /// Compare memmon with the allocators themselves under load, for half an hour
+    Soak(soak::Args),
     /// Install real releases of ttnn that run without hardware
     Lab(lab::Args),
     /// Build the BPF programs into memmon-ebpf/object (which is committed: users need not do this)
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Lab(args) => lab::main(&args),
         Verb::Bpf(args) => bpf::main(&args),
     };

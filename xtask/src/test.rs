@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check there is, with what it needs installed first.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -104,6 +104,8 @@ pub fn main(args: &Args) -> Result<()> {
     check("Perfetto", perfetto::install(&cache));
     let binary = build::release(&repository)?;
 
+    check("verifier", verified(&binary, root));
+
     step(format!("tests, with ttnn {}", versions.join(" ")));
     let mut test = cargo(&repository);
     test.args([
@@ -141,6 +143,46 @@ pub fn main(args: &Args) -> Result<()> {
     );
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Instructions that the kernel's verifier may have to go through for the program that every probe runs. It gives up at
+/// a million; older kernels see fewer states as equal than the one that this runs on.
+const MOST_VERIFIED: u64 = 100_000;
+
+/// Says how many there are.
+fn verified(binary: &Path, root: bool) -> Result<()> {
+    let mut doctor = Command::new(if root {
+        binary.as_os_str()
+    } else {
+        "sudo".as_ref()
+    });
+    if !root {
+        doctor.arg(binary);
+    }
+    // It finds fault with much that does not concern this: what it says counts.
+    let output = doctor.args(["doctor", "--format", "json"]).output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let count = report["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|check| check["finding"].as_str())
+        .find_map(|finding| {
+            let (before, _) = finding.split_once(" instructions verified a probe")?;
+            before.rsplit('(').next()?.parse::<u64>().ok()
+        });
+    match count {
+        Some(count) if count > MOST_VERIFIED => bail!(
+            "the verifier goes through {count} instructions of a probe, {MOST_VERIFIED} at the most are wanted"
+        ),
+        Some(count) => step(format!(
+            "{count} instructions verified a probe, {MOST_VERIFIED} at the most"
+        )),
+        None => {
+            step("NOT CHECKED, how many instructions are verified a probe: the kernel does not say")
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod runtimes;
+mod understanding;
 mod walk;
 
 pub use observation::{Observation, Request, StartError, follow};

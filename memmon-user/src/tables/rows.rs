@@ -23,6 +23,18 @@ pub struct GroupKey {
     pub pool: u32,
 }
 
+impl GroupKey {
+    /// Before all others of this process.
+    pub fn first_of(proc: Proc) -> Self {
+        Self {
+            proc,
+            space: 0,
+            device: DeviceKey::Uid(String::new()),
+            pool: 0,
+        }
+    }
+}
+
 /// The highest sum so far: of a process, or (without `proc`) of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeakFact {
@@ -137,7 +149,7 @@ impl Tables {
         rows.take_while(move |key| key.proc == proc)
     }
 
-    pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
+    pub fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
         let (_, placed) = self.placements.get(owner)?.range(..=ogen).next_back()?;
         let placement = &placed.placement;
         (!placement.devices.is_empty()).then_some(placement)

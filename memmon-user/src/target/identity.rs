@@ -51,6 +51,14 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&String::from_utf8_lossy(&stat)).1
 }
 
+/// Whether the process that was started then still runs: not gone, not a zombie, not another one.
+pub fn still_runs(pid: u32, start: Option<u64>) -> bool {
+    fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let stat = String::from_utf8_lossy(&stat);
+        is_alive(&stat) && parse_stat(&stat).1 == start
+    })
+}
+
 /// When the process was started, in nanoseconds since boot, rounded down to clock ticks.
 pub fn started_ns(pid: u32) -> Option<u64> {
     let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
@@ -64,8 +72,11 @@ pub fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let stat = String::from_utf8_lossy(&stat);
-    !matches!(parse_state(&stat), Some('Z' | 'X') | None)
+    is_alive(&String::from_utf8_lossy(&stat))
+}
+
+fn is_alive(stat: &str) -> bool {
+    !matches!(parse_state(stat), Some('Z' | 'X') | None)
 }
 
 /// The state letter in `/proc/PID/stat`.
@@ -166,5 +177,7 @@ mod tests {
         assert!(own.start_ticks.is_some());
         assert!(!own.command.is_empty());
         assert!(is_running(own.pid));
+        assert!(still_runs(own.pid, own.start_ticks));
+        assert!(!still_runs(own.pid, None));
     }
 }

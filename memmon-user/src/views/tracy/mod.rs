@@ -16,6 +16,7 @@ mod connection;
 mod emit;
 mod feed;
 pub mod handshake;
+mod launch;
 mod listen;
 mod messages;
 mod names;
