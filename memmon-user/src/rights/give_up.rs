@@ -70,7 +70,8 @@ fn give_up_all_but(wanted: &[Capability], hand_down: bool) -> Result<(), RightsE
     // Before the bounding set, which limits it.
     caps::set(None, CapSet::Inheritable, &handed).map_err(capability("inheritable"))?;
     for each in handed {
-        caps::raise(None, CapSet::Ambient, each).map_err(capability("ambient"))?;
+        // The caller may have locked that. What is started manages without.
+        let _ = caps::raise(None, CapSet::Ambient, each);
     }
     // It takes a right of its own. Where that is not there, no_new_privs has the same effect: what is
     // executed gets nothing that this thread has not.
