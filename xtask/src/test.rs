@@ -5,13 +5,17 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths, perfetto, prometheus,
+    bpf, build, fuzz, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
+/// Seconds for each fuzz target.
+const FUZZED: u64 = 5;
+const FUZZED_IN_FULL: u64 = 60;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// On five releases of ttnn instead of two, and the libraries of every release
+    /// On five releases of ttnn instead of two, the libraries of every release, and longer fuzzing
     #[arg(long)]
     full: bool,
 }
@@ -49,6 +53,9 @@ pub fn main(args: &Args) -> Result<()> {
         "formatting",
         run(cargo(&repository).args(["fmt", "--all", "--check"])),
     );
+    // A workspace of its own.
+    let fuzz = ["fmt", "--check", "--manifest-path", "tests/fuzz/Cargo.toml"];
+    check("formatting", run(cargo(&repository).args(fuzz)));
     step("clippy");
     check(
         "clippy",
@@ -130,6 +137,10 @@ pub fn main(args: &Args) -> Result<()> {
         );
     }
     check("tests", run(&mut test));
+    check(
+        "fuzzing",
+        fuzz::check(if args.full { FUZZED_IN_FULL } else { FUZZED }),
+    );
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }

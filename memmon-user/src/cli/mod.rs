@@ -6,6 +6,8 @@ mod child;
 mod derived;
 mod doctor;
 mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logging;
 mod origin;
 mod profiles;

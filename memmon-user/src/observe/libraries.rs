@@ -17,7 +17,10 @@ use super::{
     understanding::{Understanding, Understandings},
 };
 use crate::{
-    attach::kernel::{Attachment, Kernel},
+    attach::{
+        kernel::{Attachment, Kernel},
+        plan,
+    },
     discover::scan::{FileId, Mapped},
     elf,
     runtimes::resolver::Model,

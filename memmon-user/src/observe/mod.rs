@@ -14,6 +14,8 @@ mod observation;
 mod observer;
 mod query;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod runtimes;
 mod understanding;
 mod walk;

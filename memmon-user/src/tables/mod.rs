@@ -21,6 +21,8 @@ pub mod snapshot;
 mod journal_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

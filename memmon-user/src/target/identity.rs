@@ -76,13 +76,17 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 fn is_alive(stat: &str) -> bool {
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, Some('Z' | 'X') | None)
+    !matches!(parse_state(stat), Some('Z' | 'X') | None)
 }
 
-fn parse_stat(stat: &str) -> (String, Option<u64>) {
+/// The state letter in `/proc/PID/stat`.
+pub fn parse_state(stat: &str) -> Option<char> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
+}
+
+/// The name and the start time, in clock ticks since boot, in `/proc/PID/stat`.
+pub fn parse_stat(stat: &str) -> (String, Option<u64>) {
     // The name stands in parentheses and may hold any character, parentheses too.
     let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
         return (String::new(), None);
@@ -97,16 +101,17 @@ fn parse_stat(stat: &str) -> (String, Option<u64>) {
 }
 
 fn command(pid: u32) -> Vec<String> {
-    let Ok(mut bytes) = fs::read(format!("/proc/{pid}/cmdline")) else {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    parse_command(&bytes)
+}
+
+/// The words in `/proc/PID/cmdline`, as far as they are kept.
+pub fn parse_command(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.get(..COMMAND_BYTES).unwrap_or(bytes);
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    let Some(bytes) = end.and_then(|end| bytes.get(..=end)) else {
         return Vec::new();
     };
-    bytes.truncate(COMMAND_BYTES);
-    while bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    if bytes.is_empty() {
-        return Vec::new();
-    }
     bytes
         .split(|byte| *byte == 0)
         .map(|part| String::from_utf8_lossy(part).into_owned())
@@ -121,7 +126,11 @@ fn user_name(uid: u32) -> Option<String> {
 }
 
 fn cgroup(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    parse_cgroup(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// The path in `/proc/PID/cgroup`.
+pub fn parse_cgroup(text: &str) -> Option<String> {
     // Version 2 has one line, `0::/path`.
     let line = text
         .lines()
@@ -131,10 +140,24 @@ fn cgroup(pid: u32) -> Option<String> {
 }
 
 fn boot_time_ns() -> Option<i128> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
+    parse_boot_time(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// When the machine was started, in nanoseconds since the epoch, in `/proc/stat`.
+pub fn parse_boot_time(stat: &str) -> Option<i128> {
     let line = stat.lines().find(|line| line.starts_with("btime "))?;
     let seconds: i128 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(seconds * 1_000_000_000)
+    seconds.checked_mul(1_000_000_000)
+}
+
+/// The parent in `/proc/PID/status`.
+pub fn parse_parent(status: &str) -> Option<u32> {
+    let mut lines = status.lines();
+    lines
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -174,6 +174,9 @@ pub(super) fn unknown(event: &Event, key: &LiveKey) {
     if flags & proc_flag::RECOVERING != 0 {
         return tombstone(key);
     }
+    if flags & proc_flag::UNREAD != 0 {
+        return;
+    }
     counters::count(Counter::UnknownFrees);
     emit::history(HistoryKind::UnknownFree, &event.process, |record| {
         record.key = key.key;

@@ -15,7 +15,7 @@ pub mod client;
 mod connection;
 mod emit;
 mod feed;
-mod handshake;
+pub mod handshake;
 mod launch;
 mod listen;
 mod messages;
