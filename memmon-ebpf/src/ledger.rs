@@ -26,6 +26,8 @@ pub mod proc_flag {
     pub const RECOVERING: u32 = 4;
     /// An allocation could not be read at all: no number of the process is sure to be whole.
     pub const INEXACT: u32 = 8;
+    /// memmon itself, in another process: not observed.
+    pub const IGNORED: u32 = 16;
 }
 
 /// `OWNERS`: who holds memory in a process.

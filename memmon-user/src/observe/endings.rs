@@ -1,15 +1,26 @@
 //! Processes that end, and whatever no event told.
 
-use memmon_ebpf::ledger::{Counter, LiveKey};
+use std::collections::{HashMap, HashSet};
+
+use memmon_ebpf::{
+    ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag},
+    record::Control,
+};
 
 use super::{clock, observer::Observer};
 use crate::{
-    tables::{Fact, facts::Proc},
+    attach::{kernel::Kernel, table::Added},
+    tables::{
+        EXITED_SHOWN, Fact,
+        facts::{OwnerId, Proc, Since},
+    },
     target::identity,
 };
 
 /// Entries of dead processes in the live map from which it is swept at once.
 const STALE_LIVE: u64 = 50_000;
+/// Processes too many that ended before the next sweep, from which they are forgotten at once.
+const MANY_ENDED: usize = 512;
 
 impl Observer {
     /// Processes that are gone: their last totals are read, then the kernel forgets them.
@@ -18,6 +29,7 @@ impl Observer {
         self.drain_history();
         let rows = self.read_rows();
         let now = clock::boot_ns();
+        let ended: HashSet<Proc> = ended.iter().copied().collect();
         for (key, value) in rows {
             if ended.contains(&key.proc) {
                 self.stale_live += value.live.unsigned_abs();
@@ -30,35 +42,105 @@ impl Observer {
             }
         }
         for proc in ended {
-            if let Some(ending) = self.tables.describe_ending(*proc, clock::now()) {
+            // The sweep may have been faster than the record, or never have heard of it.
+            let Some(watched) = self.processes.remove(&proc) else {
+                continue;
+            };
+            self.libraries.process_gone(watched.pid);
+            if let Some(ending) = self.tables.describe_ending(proc, clock::now()) {
                 self.tell(Fact::Ending(ending));
             }
-            self.tell(Fact::Exited {
-                proc: *proc,
-                at_ns: now,
-            });
-            if let Some(watched) = self.processes.remove(proc) {
-                self.libraries.process_gone(watched.pid);
-            }
+            self.tell(Fact::Exited { proc, at_ns: now });
         }
         if self.stale_live > STALE_LIVE {
             self.sweep_live();
         }
+        if self.tables.remembered() > self.processes.len() + EXITED_SHOWN + MANY_ENDED {
+            self.forget_ended();
+        }
     }
 
-    pub(super) fn sweep_live(&mut self) {
-        let stale: Vec<LiveKey> = self
+    /// Owners whose memory ended at once: their rows have told all that they will. What they held
+    /// is swept from the live map in time.
+    pub(super) fn forget_closed(&mut self) {
+        let owners: HashMap<OwnerKey, u32> = self
             .kernel
-            .live
+            .owners
             .all()
             .into_iter()
-            .filter(|(key, _)| !self.processes.contains_key(&key.proc))
-            .map(|(key, _)| key)
+            .map(|(key, owner)| (key, owner.ogen))
             .collect();
-        for key in stale {
-            self.kernel.live.remove(key);
+        let rows = self.read_rows();
+        for (key, value) in rows {
+            let owner = OwnerKey {
+                proc: key.proc,
+                owner: key.owner,
+                space: key.space,
+                reserved: 0,
+            };
+            if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen) {
+                let baseline = self.tables.baseline_of(&key);
+                self.stale_live += (value.live + baseline.live).unsigned_abs();
+                self.kernel.rows.remove(key);
+            }
+        }
+    }
+
+    /// Forgets allocations of processes that ended and of owners that were closed.
+    pub(super) fn sweep_live(&mut self) {
+        // In this order: whatever is live belongs to a process and an owner that came before it.
+        let live = self.kernel.live.all();
+        let owners: HashMap<OwnerKey, u32> = self
+            .kernel
+            .owners
+            .all()
+            .into_iter()
+            .map(|(key, owner)| (key, owner.ogen))
+            .collect();
+        let running = self.numbered();
+        let is_stale = |key: &LiveKey, value: &LiveValue| {
+            let owner = OwnerKey {
+                proc: key.proc,
+                owner: value.owner,
+                space: key.space,
+                reserved: 0,
+            };
+            owners.get(&owner).is_some_and(|ogen| value.ogen < *ogen)
+        };
+        for (key, value) in live {
+            if !running.contains(&key.proc) {
+                self.kernel.live.remove(key);
+            } else if is_stale(&key, &value)
+                && self.kernel.live.get(key).is_some_and(|now| is_stale(&key, &now))
+                && !self.take_out(key, is_stale)
+            {
+                self.tell(Fact::Inexact { proc: key.proc });
+            }
         }
         self.stale_live = 0;
+    }
+
+    /// Removes a stale entry of the live map. Its key may be a new allocation's by now: that is put
+    /// back. False where it may have been freed in the meantime, which nobody could tell.
+    fn take_out(&mut self, key: LiveKey, is_stale: impl Fn(&LiveKey, &LiveValue) -> bool) -> bool {
+        let unknown_frees = |kernel: &Kernel| kernel.counters().get(Counter::UnknownFrees);
+        let before = unknown_frees(&self.kernel);
+        match self.kernel.live.take_out(key) {
+            Some(taken) if !is_stale(&key, &taken) => {
+                self.kernel.live.add(key, taken) == Added::New
+                    && unknown_frees(&self.kernel) == before
+            }
+            _ => true,
+        }
+    }
+
+    /// Processes that are counted, told of or not yet told of.
+    fn numbered(&self) -> HashSet<Proc> {
+        let counted = self.kernel.procs.all().into_iter();
+        counted
+            .map(|(_, value)| value.proc)
+            .chain(self.processes.keys().copied())
+            .collect()
     }
 
     /// Whatever no event told.
@@ -66,17 +148,18 @@ impl Observer {
         let lost = self.kernel.counters().get(Counter::LostControl);
         if lost > self.last_lost_control {
             self.last_lost_control = lost;
-            let known = self.kernel.procs.all();
-            for (pid, value) in known {
-                self.acquaint(value.proc, pid, None);
-            }
-            self.scan();
+            self.look_again();
         }
+        self.retry_uncounted();
         let gone: Vec<Proc> = self
             .processes
             .iter()
-            .filter(|(_, watched)| {
-                !identity::is_running(watched.pid)
+            .filter(|(proc, watched)| {
+                let counted = self.kernel.procs.get(watched.pid);
+                // It ended, or became another program: the kernel's own word.
+                let forgotten = !counted.is_some_and(|value| value.proc == **proc);
+                (forgotten && !watched.uncounted)
+                    || !identity::is_running(watched.pid)
                     || identity::start_ticks(watched.pid) != watched.start_ticks
             })
             .map(|(proc, _)| *proc)
@@ -95,11 +178,109 @@ impl Observer {
             }
             self.finish(&gone);
         }
+        self.forget_strangers();
+        self.forget_ended();
+        if self.stale_live > 0 {
+            self.sweep_live();
+        }
+    }
+
+    fn forget_ended(&mut self) {
         for proc in self.tables.expired(clock::boot_ns()) {
             self.tell(Fact::Forget { proc });
         }
-        if self.stale_live > 0 {
-            self.sweep_live();
+    }
+
+    /// Process events were lost: who is there is asked again, and where their memory lies.
+    fn look_again(&mut self) {
+        for (pid, value) in self.kernel.procs.all() {
+            if self.ignores(pid, value.proc) {
+                continue;
+            }
+            self.acquaint(value.proc, pid, None);
+            if value.flags & proc_flag::FORKED != 0
+                && let Some(watched) = self.processes.get_mut(&value.proc)
+            {
+                watched.fresh = true;
+            }
+        }
+        self.scan();
+        self.forget_closed();
+        for (key, value) in self.kernel.owners.all() {
+            let owner = OwnerId {
+                proc: key.proc,
+                space: key.space,
+                owner: key.owner,
+            };
+            let fresh = self.processes.get(&key.proc).is_some_and(|it| it.fresh);
+            if fresh
+                && value.flags & owner_flag::OPENED != 0
+                && self.tables.process_since(key.proc) == Some(Since::Attach)
+            {
+                self.tell(Fact::Since {
+                    proc: key.proc,
+                    since: Since::Start,
+                });
+            }
+            if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
+                let seen = Control {
+                    owner: key.owner,
+                    device: value.device,
+                    aux: value.aux,
+                    space: key.space,
+                    ogen: value.ogen,
+                    ..Control::default()
+                };
+                self.place(&seen, owner);
+            }
+        }
+        self.forget_orphans();
+    }
+
+    /// Rows and owners of processes of which neither the beginning nor the end was told.
+    fn forget_orphans(&mut self) {
+        // In this order: a process has its number before anything of it is there.
+        let rows = self.kernel.rows.all();
+        let owners = self.kernel.owners.all();
+        let numbered = self.numbered();
+        // Those that ended in between, and are told of.
+        self.drain_control();
+        for (key, value) in rows {
+            if !numbered.contains(&key.proc) {
+                self.stale_live += value.live.unsigned_abs();
+                self.kernel.rows.remove(key);
+            }
+        }
+        for (key, _) in owners {
+            if !numbered.contains(&key.proc) {
+                self.kernel.owners.remove(key);
+            }
+        }
+    }
+
+    /// Numbers of processes that ended before they could be met.
+    fn forget_strangers(&mut self) {
+        for (pid, value) in self.kernel.procs.all() {
+            if !self.processes.contains_key(&value.proc) && !identity::is_running(pid) {
+                self.kernel.procs.remove(pid);
+            }
+        }
+    }
+
+    /// There may be room for them by now: they are met anew.
+    fn retry_uncounted(&mut self) {
+        let all: Vec<(Proc, u32)> = self
+            .processes
+            .iter()
+            .filter(|(_, watched)| watched.uncounted)
+            .map(|(proc, watched)| (*proc, watched.pid))
+            .collect();
+        for (proc, pid) in all {
+            if self.number(pid).is_some() {
+                self.processes.remove(&proc);
+                self.tell(Fact::Forget { proc });
+                self.look_at(pid);
+            }
         }
     }
 }

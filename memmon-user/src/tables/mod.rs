@@ -38,6 +38,8 @@ use self::{
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+/// How many that ended are shown: where more end within that time, the latest.
+pub const EXITED_SHOWN: usize = 4096;
 
 /// How many failures, endings and notices are remembered, of each.
 const KEPT: usize = 100;
@@ -49,14 +51,14 @@ pub struct Tables {
     runtimes: Vec<RuntimeFacts>,
     processes: BTreeMap<Proc, ProcessEntry>,
     /// By owner, then by the generation from which it holds.
-    placements: HashMap<OwnerId, BTreeMap<u32, Placed>>,
+    placements: BTreeMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
     blind: bool,
     /// The current generation of owners that had more than one.
-    generations: HashMap<OwnerId, u32>,
+    generations: BTreeMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
     /// The highest sum seen of each (process, device, pool).
-    peaks: HashMap<GroupKey, i64>,
+    peaks: BTreeMap<GroupKey, i64>,
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
     libraries: Vec<Library>,
     failures: VecDeque<Failure>,
@@ -150,23 +152,50 @@ impl Tables {
     /// It became another program: what it held is gone, and it is no longer what was observed.
     pub fn forget_process(&mut self, proc: Proc) {
         self.processes.remove(&proc);
-        self.rows.retain(|key, _| key.proc != proc);
-        self.placements.retain(|owner, _| owner.proc != proc);
-        self.generations.retain(|owner, _| owner.proc != proc);
-        self.peaks.retain(|key, _| key.proc != proc);
+        // Each is in order of processes: what all the others have is not looked at.
+        let first = RowKey {
+            proc,
+            ..RowKey::default()
+        };
+        remove_from(&mut self.rows, first, |key| key.proc == proc);
+        let first = OwnerId {
+            proc,
+            space: 0,
+            owner: 0,
+        };
+        remove_from(&mut self.placements, first, |owner| owner.proc == proc);
+        remove_from(&mut self.generations, first, |owner| owner.proc == proc);
+        let first = GroupKey {
+            proc,
+            space: 0,
+            device: DeviceKey::Uid(String::new()),
+            pool: 0,
+        };
+        remove_from(&mut self.peaks, first, |key| key.proc == proc);
     }
 
-    /// Processes that ended long enough ago to forget.
+    /// Processes that ended long enough ago to forget, and those of which too many ended since.
     pub fn expired(&self, now_ns: u64) -> Vec<Proc> {
-        self.processes
+        let mut ended: Vec<(u64, Proc)> = self
+            .processes
             .iter()
-            .filter(|(_, entry)| {
-                entry
-                    .exited_ns
-                    .is_some_and(|at| now_ns.saturating_sub(at) > EXITED_SHOWN_NS)
+            .filter_map(|(proc, entry)| Some((entry.exited_ns?, *proc)))
+            .collect();
+        ended.sort_unstable();
+        let too_many = ended.len().saturating_sub(EXITED_SHOWN);
+        ended
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (at, _))| {
+                *index < too_many || now_ns.saturating_sub(*at) > EXITED_SHOWN_NS
             })
-            .map(|(proc, _)| *proc)
+            .map(|(_, (_, proc))| proc)
             .collect()
+    }
+
+    /// How many processes are remembered, those that ended with them.
+    pub fn remembered(&self) -> usize {
+        self.processes.len()
     }
 
     pub fn running(&self) -> impl Iterator<Item = (Proc, u32)> + '_ {
@@ -254,6 +283,14 @@ impl Tables {
         self.generations.get(owner).copied().unwrap_or_default()
     }
 
+    /// Whether it was told where the owner's memory lies, of this very generation.
+    pub fn is_placed(&self, owner: &OwnerId, ogen: u32) -> bool {
+        self.placements
+            .get(owner)
+            .and_then(|generations| generations.get(&ogen))
+            .is_some_and(|placed| !placed.placement.devices.is_empty())
+    }
+
     pub fn libraries(&mut self, libraries: Vec<Library>) {
         self.libraries = libraries;
     }
@@ -287,5 +324,22 @@ impl Tables {
         };
         snapshot.count_inexact_rows();
         snapshot
+    }
+}
+
+/// Removes entries from `first` on, as long as they are wanted gone.
+fn remove_from<K: Ord + Clone, V>(
+    map: &mut BTreeMap<K, V>,
+    first: K,
+    gone: impl Fn(&K) -> bool,
+) {
+    let keys: Vec<K> = map
+        .range(first..)
+        .map(|(key, _)| key)
+        .take_while(|key| gone(key))
+        .cloned()
+        .collect();
+    for key in keys {
+        map.remove(&key);
     }
 }
