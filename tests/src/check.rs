@@ -159,7 +159,7 @@ pub fn shown(snapshot: &Snapshot, pid: u32) -> Result<&Process> {
 }
 
 /// Whatever is said of a process is true, or said to be uncertain: an exact number is the driver's,
-/// and where something is missing nothing of the process is exact.
+/// and where something is missing nothing of the process is exact, or its past is said not to be known.
 pub fn honest(snapshot: &Snapshot, answer: &Value) -> Result<()> {
     let Some(process) = running(snapshot, pid(answer)) else {
         anyhow::bail!("there is no {}: {snapshot:#?}", pid(answer));
@@ -173,7 +173,10 @@ pub fn honest(snapshot: &Snapshot, answer: &Value) -> Result<()> {
             let rows = rows(usage, chip, pool);
             let right = match rows.first() {
                 Some(row) => !row.exact || row.charged_bytes == Some(told),
-                None => told == 0 || (!usage.is_empty() && usage.iter().all(|row| !row.exact)),
+                None => {
+                    let doubtful = !usage.is_empty() || process.since == "attach";
+                    told == 0 || (doubtful && usage.iter().all(|row| !row.exact))
+                }
             };
             ensure!(right, "{pool} of chip {chip} is {told}: {usage:#?}");
         }

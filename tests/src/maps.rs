@@ -94,7 +94,11 @@ impl Maps {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("{} are left: {:?}", orphans.len(), &orphans[..orphans.len().min(20)]);
+                bail!(
+                    "{} are left: {:?}",
+                    orphans.len(),
+                    &orphans[..orphans.len().min(20)]
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -102,7 +106,9 @@ impl Maps {
 }
 
 fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+    bytes
+        .first_chunk()
+        .map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 fn procs<const K: usize, const V: usize>(

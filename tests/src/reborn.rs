@@ -41,7 +41,10 @@ impl Reborn {
         let mut pointers = vec![program.as_ptr()];
         pointers.extend(args.iter().map(|arg| arg.as_ptr()));
         pointers.push(std::ptr::null());
-        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        let null = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
         let tids = [pid.cast_signed()];
         let clone = CloneArgs {
             exit_signal: libc::SIGCHLD as u64,
@@ -50,7 +53,8 @@ impl Reborn {
             ..CloneArgs::default()
         };
         // SAFETY: as fork(); the child calls nothing but the three below, on what was made before.
-        let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const clone, size_of::<CloneArgs>()) };
+        let child =
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const clone, size_of::<CloneArgs>()) };
         if child == 0 {
             // SAFETY: async-signal-safe calls on valid pointers.
             unsafe {

@@ -43,10 +43,20 @@ fn exact_again(daemon: &Daemon, answer: &Value) -> Result<()> {
 
 #[test]
 fn no_room_for_rows_owners_or_processes() -> Result<()> {
-    for (map, entries) in [("ROWS", 1), ("ROWS", 3), ("OWNERS", 2), ("OWNERS", 9), ("PROCS", 1)] {
+    for (map, entries) in [
+        ("ROWS", 1),
+        ("ROWS", 3),
+        ("OWNERS", 2),
+        ("OWNERS", 9),
+        ("PROCS", 1),
+    ] {
         let context = || format!("{map} of {entries}");
         let (mut one, mut other) = pair()?;
-        let daemon = daemon(&one, &other, &["--map-entries", &format!("{map}={entries}")])?;
+        let daemon = daemon(
+            &one,
+            &other,
+            &["--map-entries", &format!("{map}={entries}")],
+        )?;
         acquainted(&daemon, one.pid())?;
         acquainted(&daemon, other.pid())?;
         let mut doubt = 0;
@@ -63,17 +73,24 @@ fn no_room_for_rows_owners_or_processes() -> Result<()> {
             for driver in [&mut one, &mut other] {
                 let answer = driver.ask(step)?;
                 let snapshot = daemon.snapshot()?;
-                honest(&snapshot, &answer).with_context(|| format!("{map} of {entries}, {step}"))?;
+                honest(&snapshot, &answer)
+                    .with_context(|| format!("{map} of {entries}, {step}"))?;
                 doubt += u32::from(!is_exact(&snapshot, driver.pid()));
             }
         }
         ensure!(doubt > 0, "{}: there was room", context());
         let notes = daemon.snapshot()?.health.notes.join("\n");
-        ensure!(notes.contains("table of the kernel's was full"), "{}: {notes}", context());
+        ensure!(
+            notes.contains("table of the kernel's was full"),
+            "{}: {notes}",
+            context()
+        );
         // One goes, and there is room for the other.
         let pid = one.pid();
         ensure!(one.finish()?.success());
-        daemon.wait_for("its end", |snapshot| running(snapshot, pid).is_none().then_some(()))?;
+        daemon.wait_for("its end", |snapshot| {
+            running(snapshot, pid).is_none().then_some(())
+        })?;
         if map == "PROCS" {
             let answer = other.ask("report")?;
             exact_again(&daemon, &answer)?;
@@ -97,13 +114,23 @@ fn no_room_for_what_is_pending() -> Result<()> {
     one.ask("stuck 64")?;
     let maps = Maps::of(daemon.pid())?;
     daemon.wait_for("no room", |_| (maps.pending().ok()? >= 8).then_some(()))?;
-    for step in ["leak 5 8192", "threads 3 2 count 20 keep 5", "alloc b L1 8192 1024"] {
+    for step in [
+        "leak 5 8192",
+        "threads 3 2 count 20 keep 5",
+        "alloc b L1 8192 1024",
+    ] {
         let answer = other.ask(step)?;
         honest(&daemon.snapshot()?, &answer).with_context(|| step.to_owned())?;
     }
     let snapshot = daemon.snapshot()?;
     ensure!(!is_exact(&snapshot, other.pid()), "there was room");
-    ensure!(snapshot.health.notes.join("\n").contains("table of the kernel's was full"));
+    ensure!(
+        snapshot
+            .health
+            .notes
+            .join("\n")
+            .contains("table of the kernel's was full")
+    );
     one.signal(libc::SIGKILL)?;
     one.wait()?;
     maps.settle()?;
@@ -135,9 +162,16 @@ fn closed_devices_leave_nothing() -> Result<()> {
         // Some of it is there before memmon comes.
         driver.ask("leak 50 8192")?;
         let pid = driver.pid().to_string();
-        let daemon = Daemon::start(&["-p", &pid, "--live-entries", "64", "--map-entries", "ROWS=16"])?;
+        let daemon = Daemon::start(&[
+            "-p",
+            &pid,
+            "--live-entries",
+            "64",
+            "--map-entries",
+            "ROWS=6",
+        ])?;
         let maps = Maps::of(daemon.pid())?;
-        for _ in 0..20 {
+        for _ in 0..5 {
             driver.ask("reopen")?;
             daemon.wait_for("an empty table", |_| (maps.live().ok()? == 0).then_some(()))?;
             driver.ask("alloc a L1 8192 1024")?;

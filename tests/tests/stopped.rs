@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
-    check::{acquainted, agrees, holds, running},
+    check::{agrees, holds, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
     maps::Maps,
     memmon::{Daemon, query},
@@ -26,7 +26,7 @@ fn stop(daemon: &Daemon, signal: i32) {
 fn ten_seconds_of_standing_still() -> Result<()> {
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
     let program = fixture.driver();
-    let mut spawn = |words: &str| -> Result<Driver> {
+    let spawn = |words: &str| -> Result<Driver> {
         let mut driver = fixture.spawn()?;
         driver.ask(words)?;
         Ok(driver)
@@ -81,7 +81,14 @@ fn ten_seconds_of_standing_still() -> Result<()> {
     println!("lost records: {lost}; {:?}", snapshot.health.notes);
     ensure!(lost > 100_000, "{:?}", snapshot.health);
     // Who is who and where at the next sweep.
-    let told: Vec<Value> = vec![stressed, executed, moved, came, child["child"].clone(), child];
+    let told: Vec<Value> = vec![
+        stressed,
+        executed,
+        moved,
+        came,
+        child["child"].clone(),
+        child,
+    ];
     daemon.wait_for("everything as it is", |snapshot| {
         told.iter()
             .all(|answer| {
@@ -145,7 +152,12 @@ fn a_target_that_stands_still() -> Result<()> {
             let usage = running(&still[at], pid).and_then(|process| process.usage.as_ref());
             usage.map(|rows| rows.iter().map(|row| row.charged_bytes).collect::<Vec<_>>())
         };
-        ensure!(held(0).is_some() && held(0) == held(1), "{:?}, {:?}", held(0), held(1));
+        ensure!(
+            held(0).is_some() && held(0) == held(1),
+            "{:?}, {:?}",
+            held(0),
+            held(1)
+        );
         driver.signal(libc::SIGCONT)?;
         let answer = driver.answer()?;
         ensure!(number(&answer, "truth", 0, "DRAM") > 0, "{answer}");

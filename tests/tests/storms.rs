@@ -61,12 +61,18 @@ fn short_lives_by_the_thousand() -> Result<()> {
             }
             if rows[0].device.is_none() || rows[0].device == Some(70) {
                 ensure!(rows[0].charged_bytes == Some(each), "{process:#?}");
-                ensure!(rows[0].live_allocations == Some(1) && rows[0].exact, "{process:#?}");
+                ensure!(
+                    rows[0].live_allocations == Some(1) && rows[0].exact,
+                    "{process:#?}"
+                );
                 shown += 1;
             }
         }
         ensure!(shown > count / 2, "{shown} of {count} are shown");
-        assert_eq!(on_device(&snapshot, 70), number(&answer, "truth", 70, "DRAM"));
+        assert_eq!(
+            on_device(&snapshot, 70),
+            number(&answer, "truth", 70, "DRAM")
+        );
         println!("{count} processes in {} ms, {shown} shown", answer["ms"]);
         maps.settle()?;
         sizes.push(resident_kib(daemon.pid())?);
@@ -164,10 +170,12 @@ fn ends_in_the_middle_of_an_allocation() -> Result<()> {
     let row = usage(&snapshot, driver.pid(), 70, "DRAM").context("no DRAM")?;
     ensure!(!row.exact, "said to be certain: {row:?}");
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
-    for _ in 0..8 {
+    for _ in 0..4 {
         let mut victim = fixture.spawn()?;
         victim.ask("stuck 60")?;
-        daemon.wait_for("its threads", |_| (maps.pending().ok()? >= 50).then_some(()))?;
+        daemon.wait_for("its threads", |_| {
+            (maps.pending().ok()? >= 50).then_some(())
+        })?;
         victim.signal(libc::SIGKILL)?;
         victim.wait()?;
     }
@@ -187,8 +195,8 @@ fn exec_in_place_under_load() -> Result<()> {
     let (daemon, mut driver, maps) = ready()?;
     let program = Fixture::get(Layout::Pimpl, Fault::None)?.driver();
     let mut busy = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
-    busy.tell("threads 3 2 count 60000 keep 10")?;
-    for round in 0..30 {
+    busy.tell("threads 3 2 count 30000 keep 10")?;
+    for round in 0..15 {
         driver.ask("leak 7 65536")?;
         driver.ask(&format!("exec {}", program.display()))?;
         let answer = driver.ask("leak 3 8192")?;

@@ -21,7 +21,11 @@ fn pid_of(program: &Path, launcher: u32) -> Result<u32> {
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         for entry in fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
                 continue;
             };
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -41,7 +45,9 @@ fn descends(pid: u32, from: u32) -> bool {
     }
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    let parent = parent.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let parent = parent
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
     parent != 0 && descends(parent, from)
 }
 
@@ -55,12 +61,23 @@ fn from_outside(mut answer: Value, pid: u32) -> Value {
 fn in_a_world_of_its_own(mut driver: Driver, program: &Path) -> Result<()> {
     let answer = driver.ask("leak 9 8192")?;
     let pid = pid_of(program, driver.pid())?;
-    ensure!(answer["pid"].as_u64() < Some(10), "a pid of its own: {answer}");
+    ensure!(
+        answer["pid"].as_u64() < Some(10),
+        "a pid of its own: {answer}"
+    );
     let snapshot = query(&["-p", &pid.to_string()])?;
-    holds(running(&snapshot, pid).context("asked")?, &from_outside(answer.clone(), pid))?;
+    holds(
+        running(&snapshot, pid).context("asked")?,
+        &from_outside(answer.clone(), pid),
+    )?;
     let daemon = Daemon::start(&[])?;
     agrees(&daemon, &from_outside(answer, pid))?;
-    for step in ["alloc b L1 32768 4096", "threads 3 2 count 50 keep 7", "reopen", "leak 2 8192"] {
+    for step in [
+        "alloc b L1 32768 4096",
+        "threads 3 2 count 50 keep 7",
+        "reopen",
+        "leak 2 8192",
+    ] {
         let answer = driver.ask(step)?;
         agrees(&daemon, &from_outside(answer, pid)).with_context(|| step.to_owned())?;
     }
@@ -76,14 +93,18 @@ fn in_a_world_of_its_own(mut driver: Driver, program: &Path) -> Result<()> {
     holds(children[0], &answer["child"])?;
     // SAFETY: a descendant of ours; with it goes its world.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-    daemon.wait_for("its end", |snapshot| running(snapshot, pid).is_none().then_some(()))
+    daemon.wait_for("its end", |snapshot| {
+        running(snapshot, pid).is_none().then_some(())
+    })
 }
 
 #[test]
 fn in_another_pid_namespace() -> Result<()> {
     let program = Fixture::get(Layout::Pimpl, Fault::None)?.driver();
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(&program);
+    command
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(&program);
     in_a_world_of_its_own(Driver::spawn(command)?, &program)
 }
 
@@ -98,7 +119,16 @@ fn in_a_container_with_its_own_root() -> Result<()> {
         umount -l /old; cd /; exec /app/fixture";
     let mut command = Command::new("unshare");
     command
-        .args(["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--net", "--cgroup"])
+        .args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--cgroup",
+        ])
         .args(["sh", "-c", script, "sh"])
         .arg(root.path())
         .arg(&fixture.dir);
@@ -151,9 +181,18 @@ fn traced_by_a_debugger() -> Result<()> {
         let answer = driver.ask(&format!("leak {BREAKS} 65536"))?;
         agrees(&daemon, &answer)?;
         ensure!(gdb.0.wait()?.success());
-        let hits = fs::read_to_string(&log)?.matches("Breakpoint 1, ").count();
-        ensure!(hits >= BREAKS, "{hits} stops: {}", fs::read_to_string(&log)?);
-        for step in ["leak 3 8192", "oom", "threads 3 2 count 200 keep 7", "freeall"] {
+        let hits = fs::read_to_string(&log)?.matches("\nBreakpoint 1").count();
+        ensure!(
+            hits >= BREAKS,
+            "{hits} stops: {}",
+            fs::read_to_string(&log)?
+        );
+        for step in [
+            "leak 3 8192",
+            "oom",
+            "threads 3 2 count 200 keep 7",
+            "freeall",
+        ] {
             let answer = driver.ask(step)?;
             agrees(&daemon, &answer).with_context(|| step.to_owned())?;
         }

@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
     /* Heap enough that no system call is needed for more. */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    free(malloc(8 << 20));
+    void *volatile heap = malloc(8 << 20);
+    free(heap);
     char c = 'r';
     if (write(1, &c, 1) != 1 || read(0, &c, 1) != 1)
         return 1;

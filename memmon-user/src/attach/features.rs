@@ -161,8 +161,16 @@ mod tests {
     #[test]
     fn return_probes() {
         let harmful = |release| Release::of(Some(release)).has_harmful_returns();
-        assert!(["6.11.0", "6.12.48+deb13-amd64", "6.13.7"].into_iter().all(harmful));
-        assert!(!["5.15.0", "6.10.14", "6.14.0", "6.18.44"].into_iter().any(harmful));
+        assert!(
+            ["6.11.0", "6.12.48+deb13-amd64", "6.13.7"]
+                .into_iter()
+                .all(harmful)
+        );
+        assert!(
+            !["5.15.0", "6.10.14", "6.14.0", "6.18.44"]
+                .into_iter()
+                .any(harmful)
+        );
     }
 
     #[test]

@@ -79,11 +79,21 @@ impl Observer {
                 reserved: 0,
             };
             if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen) {
-                let baseline = self.tables.baseline_of(&key);
-                self.stale_live += (value.live + baseline.live).unsigned_abs();
+                self.stale_live += value.live.unsigned_abs();
                 self.kernel.rows.remove(key);
             }
         }
+    }
+
+    /// What was recovered of a generation that ended; there may be no row of it in the kernel.
+    pub(super) fn count_closed(&mut self, owner: &OwnerId, ended: u32) {
+        let recovered: u64 = self
+            .tables
+            .rows_of(owner.proc)
+            .filter(|key| OwnerId::of(key) == *owner && key.ogen == ended)
+            .map(|key| self.tables.baseline_of(&key).live.unsigned_abs())
+            .sum();
+        self.stale_live += recovered;
     }
 
     /// Forgets allocations of processes that ended and of owners that were closed.
@@ -111,7 +121,11 @@ impl Observer {
             if !running.contains(&key.proc) {
                 self.kernel.live.remove(key);
             } else if is_stale(&key, &value)
-                && self.kernel.live.get(key).is_some_and(|now| is_stale(&key, &now))
+                && self
+                    .kernel
+                    .live
+                    .get(key)
+                    .is_some_and(|now| is_stale(&key, &now))
                 && !self.take_out(key, is_stale)
             {
                 self.tell(Fact::Inexact { proc: key.proc });

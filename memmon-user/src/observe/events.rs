@@ -71,6 +71,7 @@ impl Observer {
         } else if is(ControlKind::FreeAll) {
             // What failed before is told with what was held then.
             self.drain_history();
+            self.count_closed(&owner, record.ogen);
             self.tell(Fact::FreedAll {
                 owner,
                 ended: record.ogen,

@@ -328,11 +328,7 @@ impl Tables {
 }
 
 /// Removes entries from `first` on, as long as they are wanted gone.
-fn remove_from<K: Ord + Clone, V>(
-    map: &mut BTreeMap<K, V>,
-    first: K,
-    gone: impl Fn(&K) -> bool,
-) {
+fn remove_from<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, first: K, gone: impl Fn(&K) -> bool) {
     let keys: Vec<K> = map
         .range(first..)
         .map(|(key, _)| key)

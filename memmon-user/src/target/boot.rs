@@ -46,7 +46,10 @@ mod tests {
     #[test]
     fn offsets() {
         assert_eq!(offset_ns(""), 0);
-        assert_eq!(offset_ns("monotonic           5         0\nboottime            0         0\n"), 0);
+        assert_eq!(
+            offset_ns("monotonic           5         0\nboottime            0         0\n"),
+            0
+        );
         let text = "monotonic           5         0\nboottime         -100       250\n";
         assert_eq!(offset_ns(text), -99_999_999_750);
     }
