@@ -2,7 +2,9 @@
 
 pub mod check;
 mod elf_damage;
+pub mod filter;
 pub mod fixture;
+pub mod kernel_maps;
 pub mod lab;
 pub mod maps;
 pub mod memmon;
@@ -12,5 +14,6 @@ pub mod prometheus;
 pub mod raw;
 pub mod reborn;
 pub mod recorder;
+pub mod rights;
 pub mod screen;
 pub mod tracy;

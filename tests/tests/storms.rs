@@ -1,7 +1,7 @@
 //! Processes and threads that come and go faster than anybody can look: nothing is taken for
 //! another's, nothing of them is left, and memmon is no larger afterwards.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use memmon::tables::snapshot::Snapshot;
@@ -13,10 +13,11 @@ use memmon_tests::{
     reborn::Reborn,
 };
 
-fn ready() -> Result<(Daemon, Driver, Maps)> {
+/// A program on a chip that no other test has.
+fn ready(chip: u32) -> Result<(Daemon, Driver, Maps)> {
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
     let mut driver = fixture.spawn()?;
-    driver.ask("open first 70")?;
+    driver.ask(&format!("open first {chip}"))?;
     driver.ask("alloc a DRAM 2097152 2048")?;
     let daemon = Daemon::start(&[])?;
     acquainted(&daemon, driver.pid())?;
@@ -46,7 +47,14 @@ fn on_device(snapshot: &Snapshot, device: i64) -> u64 {
 #[test]
 fn short_lives_by_the_thousand() -> Result<()> {
     let count: u64 = std::env::var("MEMMON_STORM").map_or(Ok(2000), |count| count.parse())?;
-    let (daemon, mut driver, maps) = ready()?;
+    // Under a name of its own: others end meanwhile, too.
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join("stormy");
+    symlink(Fixture::get(Layout::Pimpl, Fault::None)?.driver(), &program)?;
+    let (daemon, _, maps) = ready(70)?;
+    let mut driver = Driver::spawn(Command::new(&program))?;
+    driver.ask("open first 71")?;
+    driver.ask("alloc a DRAM 2097152 2048")?;
     let mut sizes = Vec::new();
     for round in 0..5 {
         let answer = driver.ask(&format!("storm {count} parallel 8"))?;
@@ -56,22 +64,22 @@ fn short_lives_by_the_thousand() -> Result<()> {
         let mut shown = 0;
         for process in &snapshot.processes {
             let rows = process.usage.as_deref().unwrap_or_default();
-            if process.comm != "fixture" || process.state != "exited" || rows.len() != 1 {
+            if process.comm != "stormy" || process.state != "exited" {
                 continue;
             }
-            if rows[0].device.is_none() || rows[0].device == Some(70) {
-                ensure!(rows[0].charged_bytes == Some(each), "{process:#?}");
-                ensure!(
-                    rows[0].live_allocations == Some(1) && rows[0].exact,
-                    "{process:#?}"
-                );
-                shown += 1;
-            }
+            ensure!(rows.len() == 1 && rows[0].exact, "{process:#?}");
+            ensure!(
+                rows[0].device.is_none_or(|device| device == 71),
+                "{process:#?}"
+            );
+            ensure!(rows[0].charged_bytes == Some(each), "{process:#?}");
+            ensure!(rows[0].live_allocations == Some(1), "{process:#?}");
+            shown += 1;
         }
         ensure!(shown > count / 2, "{shown} of {count} are shown");
         assert_eq!(
-            on_device(&snapshot, 70),
-            number(&answer, "truth", 70, "DRAM")
+            on_device(&snapshot, 71),
+            number(&answer, "truth", 71, "DRAM")
         );
         println!("{count} processes in {} ms, {shown} shown", answer["ms"]);
         maps.settle()?;
@@ -86,8 +94,8 @@ fn short_lives_by_the_thousand() -> Result<()> {
 /// 500 children, each with a device of its own, all there at once.
 #[test]
 fn a_fork_bomb_of_allocators() -> Result<()> {
-    let (daemon, mut driver, maps) = ready()?;
-    let before = number(&driver.ask("report")?, "truth", 70, "DRAM");
+    let (daemon, mut driver, maps) = ready(72)?;
+    let before = number(&driver.ask("report")?, "truth", 72, "DRAM");
     let answer = driver.ask("storm 500 hold 1")?;
     let each = answer["each"].as_u64().context("each")?;
     daemon.wait_for("all of them", |snapshot| {
@@ -95,15 +103,15 @@ fn a_fork_bomb_of_allocators() -> Result<()> {
             let rows = process.usage.as_deref().unwrap_or_default();
             process.state == "running"
                 && rows.len() == 1
-                && rows[0].device == Some(70)
+                && rows[0].device == Some(72)
                 && rows[0].charged_bytes == Some(each)
                 && rows[0].exact
         });
-        (children.count() == 500 && on_device(snapshot, 70) == before + 500 * each).then_some(())
+        (children.count() == 500 && on_device(snapshot, 72) == before + 500 * each).then_some(())
     })?;
     driver.ask("wait")?;
     daemon.wait_for("their end", |snapshot| {
-        (on_device(snapshot, 70) == before).then_some(())
+        (on_device(snapshot, 72) == before).then_some(())
     })?;
     maps.settle()
 }
@@ -163,11 +171,11 @@ fn usage_of_running(snapshot: &Snapshot, pid: u32) -> Option<(Option<u64>, Optio
 /// in the middle of many: no place is lost for it.
 #[test]
 fn ends_in_the_middle_of_an_allocation() -> Result<()> {
-    let (daemon, mut driver, maps) = ready()?;
+    let (daemon, mut driver, maps) = ready(73)?;
     driver.ask("thread_exit_mid count 3000")?;
     maps.settle()?;
     let snapshot = daemon.snapshot()?;
-    let row = usage(&snapshot, driver.pid(), 70, "DRAM").context("no DRAM")?;
+    let row = usage(&snapshot, driver.pid(), 73, "DRAM").context("no DRAM")?;
     ensure!(!row.exact, "said to be certain: {row:?}");
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
     for _ in 0..4 {
@@ -192,7 +200,7 @@ fn ends_in_the_middle_of_an_allocation() -> Result<()> {
 /// Under load a process becomes another program, again and again.
 #[test]
 fn exec_in_place_under_load() -> Result<()> {
-    let (daemon, mut driver, maps) = ready()?;
+    let (daemon, mut driver, maps) = ready(74)?;
     let program = Fixture::get(Layout::Pimpl, Fault::None)?.driver();
     let mut busy = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
     busy.tell("threads 3 2 count 30000 keep 10")?;

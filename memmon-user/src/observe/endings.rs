@@ -2,14 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use memmon_ebpf::{
-    ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag},
-    record::Control,
-};
+use memmon_ebpf::ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag};
 
 use super::{clock, observer::Observer};
 use crate::{
     attach::{kernel::Kernel, table::Added},
+    runtimes::resolver::OwnerHint,
     tables::{
         EXITED_SHOWN, Fact,
         facts::{OwnerId, Proc, Since},
@@ -22,12 +20,16 @@ const STALE_LIVE: u64 = 50_000;
 /// Processes too many that ended before the next sweep, from which they are forgotten at once.
 const MANY_ENDED: usize = 512;
 
+/// Each process is looked up once in so many sweeps: the kernel tells when one ends. All are at once where what it
+/// told was lost.
+const SWEEPS_A_ROUND: u64 = 10;
+
 impl Observer {
     /// Processes that are gone: their last totals are read, then the kernel forgets them.
     pub(super) fn finish(&mut self, ended: &[Proc]) {
         // What failed before is told with what was held then.
         self.drain_history();
-        let rows = self.read_rows();
+        let (rows, owners) = self.read_rows();
         let now = clock::boot_ns();
         let ended: HashSet<Proc> = ended.iter().copied().collect();
         for (key, value) in rows {
@@ -36,7 +38,7 @@ impl Observer {
                 self.kernel.rows.remove(key);
             }
         }
-        for (key, _) in self.kernel.owners.all() {
+        for (key, _) in owners {
             if ended.contains(&key.proc) {
                 self.kernel.owners.remove(key);
             }
@@ -63,14 +65,11 @@ impl Observer {
     /// Owners whose memory ended at once: their rows have told all that they will. What they held
     /// is swept from the live map in time.
     pub(super) fn forget_closed(&mut self) {
-        let owners: HashMap<OwnerKey, u32> = self
-            .kernel
-            .owners
-            .all()
+        let (rows, owners) = self.read_rows();
+        let owners: HashMap<OwnerKey, u32> = owners
             .into_iter()
             .map(|(key, owner)| (key, owner.ogen))
             .collect();
-        let rows = self.read_rows();
         for (key, value) in rows {
             let owner = OwnerKey {
                 proc: key.proc,
@@ -107,7 +106,7 @@ impl Observer {
             .into_iter()
             .map(|(key, owner)| (key, owner.ogen))
             .collect();
-        let running = self.numbered();
+        let running = self.running_by_kernel();
         let is_stale = |key: &LiveKey, value: &LiveValue| {
             let owner = OwnerKey {
                 proc: key.proc,
@@ -118,7 +117,7 @@ impl Observer {
             owners.get(&owner).is_some_and(|ogen| value.ogen < *ogen)
         };
         for (key, value) in live {
-            if !running.contains(&key.proc) {
+            if !self.is_known(key.proc, &running) {
                 self.kernel.live.remove(key);
             } else if is_stale(&key, &value)
                 && self
@@ -148,33 +147,41 @@ impl Observer {
         }
     }
 
-    /// Processes that are counted, told of or not yet told of.
-    fn numbered(&self) -> HashSet<Proc> {
-        let counted = self.kernel.procs.all().into_iter();
-        counted
-            .map(|(_, value)| value.proc)
-            .chain(self.processes.keys().copied())
-            .collect()
+    fn running_by_kernel(&self) -> HashSet<Proc> {
+        let processes = self.kernel.procs.all();
+        processes.iter().map(|(_, value)| value.proc).collect()
+    }
+
+    fn is_known(&self, proc: Proc, running: &HashSet<Proc>) -> bool {
+        self.processes.contains_key(&proc) || running.contains(&proc)
     }
 
     /// Whatever no event told.
     pub(super) fn sweep(&mut self) {
+        self.sweeps += 1;
         let lost = self.kernel.counters().get(Counter::LostControl);
-        if lost > self.last_lost_control {
+        let has_lost = lost > self.last_lost_control;
+        if has_lost {
             self.last_lost_control = lost;
             self.look_again();
         }
+        if has_lost || !self.orphans.is_empty() {
+            self.sweep_orphans();
+        }
         self.retry_uncounted();
+        // Where the kernel does not say whether a whole process ends, that is seen here.
+        let all = has_lost || !self.kernel.tells_ends();
+        let turn = self.sweeps % SWEEPS_A_ROUND;
         let gone: Vec<Proc> = self
             .processes
             .iter()
+            .filter(|(proc, watched)| all || watched.uncounted || *proc % SWEEPS_A_ROUND == turn)
             .filter(|(proc, watched)| {
-                let counted = self.kernel.procs.get(watched.pid);
                 // It ended, or became another program: the kernel's own word.
-                let forgotten = !counted.is_some_and(|value| value.proc == **proc);
+                let counted = self.kernel.procs.get(watched.pid);
+                let forgotten = counted.is_none_or(|value| value.proc != **proc);
                 (forgotten && !watched.uncounted)
-                    || !identity::is_running(watched.pid)
-                    || identity::start_ticks(watched.pid) != watched.start_ticks
+                    || !identity::still_runs(watched.pid, watched.start_ticks)
             })
             .map(|(proc, _)| *proc)
             .collect();
@@ -197,6 +204,56 @@ impl Observer {
         if self.stale_live > 0 {
             self.sweep_live();
         }
+        self.libraries.let_go(&mut self.kernel);
+    }
+
+    /// Owners whose first allocation no record told of.
+    fn place_unplaced(&mut self) {
+        for (key, value) in self.kernel.owners.all() {
+            let owner = OwnerId {
+                proc: key.proc,
+                space: key.space,
+                owner: key.owner,
+            };
+            if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
+                let hint = OwnerHint {
+                    owner: key.owner,
+                    device: value.device,
+                    aux: value.aux,
+                };
+                self.place(owner, value.ogen, &hint);
+            }
+        }
+    }
+
+    /// Processes that came and went without a record of either: nobody will ever say that they ended. Those of which a
+    /// record may still be on its way are left for the next time.
+    fn sweep_orphans(&mut self) {
+        let rows = self.kernel.rows.all();
+        let owners = self.kernel.owners.all();
+        let running = self.running_by_kernel();
+        let of_rows = rows.iter().map(|(key, _)| key.proc);
+        let of_owners = owners.iter().map(|(key, _)| key.proc);
+        let orphans: HashSet<Proc> = of_rows
+            .chain(of_owners)
+            .filter(|proc| !self.is_known(*proc, &running))
+            .collect();
+        let over: HashSet<Proc> = orphans.intersection(&self.orphans).copied().collect();
+        for (key, value) in rows {
+            if over.contains(&key.proc) {
+                self.stale_live += value.live.unsigned_abs();
+                self.kernel.rows.remove(key);
+            }
+        }
+        for (key, _) in owners {
+            if over.contains(&key.proc) {
+                self.kernel.owners.remove(key);
+            }
+        }
+        for proc in &over {
+            self.tell(Fact::Forget { proc: *proc });
+        }
+        self.orphans = orphans.difference(&over).copied().collect();
     }
 
     fn forget_ended(&mut self) {
@@ -221,11 +278,6 @@ impl Observer {
         self.scan();
         self.forget_closed();
         for (key, value) in self.kernel.owners.all() {
-            let owner = OwnerId {
-                proc: key.proc,
-                space: key.space,
-                owner: key.owner,
-            };
             let fresh = self.processes.get(&key.proc).is_some_and(|it| it.fresh);
             if fresh
                 && value.flags & owner_flag::OPENED != 0
@@ -236,40 +288,8 @@ impl Observer {
                     since: Since::Start,
                 });
             }
-            if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
-                let seen = Control {
-                    owner: key.owner,
-                    device: value.device,
-                    aux: value.aux,
-                    space: key.space,
-                    ogen: value.ogen,
-                    ..Control::default()
-                };
-                self.place(&seen, owner);
-            }
         }
-        self.forget_orphans();
-    }
-
-    /// Rows and owners of processes of which neither the beginning nor the end was told.
-    fn forget_orphans(&mut self) {
-        // In this order: a process has its number before anything of it is there.
-        let rows = self.kernel.rows.all();
-        let owners = self.kernel.owners.all();
-        let numbered = self.numbered();
-        // Those that ended in between, and are told of.
-        self.drain_control();
-        for (key, value) in rows {
-            if !numbered.contains(&key.proc) {
-                self.stale_live += value.live.unsigned_abs();
-                self.kernel.rows.remove(key);
-            }
-        }
-        for (key, _) in owners {
-            if !numbered.contains(&key.proc) {
-                self.kernel.owners.remove(key);
-            }
-        }
+        self.place_unplaced();
     }
 
     /// Numbers of processes that ended before they could be met.

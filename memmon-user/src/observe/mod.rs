@@ -14,7 +14,10 @@ mod observation;
 mod observer;
 mod query;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod runtimes;
+mod understanding;
 mod walk;
 
 pub use observation::{Observation, Request, StartError, follow};

@@ -60,7 +60,7 @@ pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
             }
         }
         tables.understood(proc, understood && complete);
-        if complete {
+        if understood && complete {
             tables.since(proc, Since::Recovered);
         }
     }

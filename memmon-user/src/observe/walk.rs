@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     runtimes::resolver::{FoundOwner, Model, OwnerHint, Recovered, Target},
-    target::{maps, memory::ProcessMemory},
+    target::{identity, maps, memory::ProcessMemory},
 };
 
 /// How often a walk is repeated. The process is not stopped, so a walk may see it in the middle of
@@ -96,11 +96,5 @@ fn own_part(found: Recovered, parent: &Recovered) -> Recovered {
 
 /// The parent of a process.
 fn parent(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))?
-        .trim()
-        .parse()
-        .ok()
+    identity::parse_parent(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }

@@ -21,6 +21,8 @@ pub mod snapshot;
 mod journal_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -152,26 +154,21 @@ impl Tables {
     /// It became another program: what it held is gone, and it is no longer what was observed.
     pub fn forget_process(&mut self, proc: Proc) {
         self.processes.remove(&proc);
-        // Each is in order of processes: what all the others have is not looked at.
-        let first = RowKey {
+        // All of them are ordered by process first: what others have is not gone through.
+        let row = RowKey {
             proc,
             ..RowKey::default()
         };
-        remove_from(&mut self.rows, first, |key| key.proc == proc);
-        let first = OwnerId {
+        remove(&mut self.rows, row, |key| key.proc == proc);
+        let owner = OwnerId {
             proc,
             space: 0,
             owner: 0,
         };
-        remove_from(&mut self.placements, first, |owner| owner.proc == proc);
-        remove_from(&mut self.generations, first, |owner| owner.proc == proc);
-        let first = GroupKey {
-            proc,
-            space: 0,
-            device: DeviceKey::Uid(String::new()),
-            pool: 0,
-        };
-        remove_from(&mut self.peaks, first, |key| key.proc == proc);
+        remove(&mut self.placements, owner, |owner| owner.proc == proc);
+        remove(&mut self.generations, owner, |owner| owner.proc == proc);
+        let group = GroupKey::first_of(proc);
+        remove(&mut self.peaks, group, |key| key.proc == proc);
     }
 
     /// Processes that ended long enough ago to forget, and those of which too many ended since.
@@ -327,15 +324,14 @@ impl Tables {
     }
 }
 
-/// Removes entries from `first` on, as long as they are wanted gone.
-fn remove_from<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, first: K, gone: impl Fn(&K) -> bool) {
+/// Removes what follows `first`, as long as it is `of` the same.
+fn remove<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, first: K, of: impl Fn(&K) -> bool) {
     let keys: Vec<K> = map
         .range(first..)
-        .map(|(key, _)| key)
-        .take_while(|key| gone(key))
-        .cloned()
+        .map(|(key, _)| key.clone())
+        .take_while(of)
         .collect();
-    for key in keys {
-        map.remove(&key);
+    for key in &keys {
+        map.remove(key);
     }
 }

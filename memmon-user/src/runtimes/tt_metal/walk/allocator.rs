@@ -51,8 +51,10 @@ impl Walker<'_> {
                 .bank
                 .allocated_per_bank
                 .checked_mul(pool.bank.num_banks);
-            consistent &=
-                pool.consistent && taken == Some(charged) && listed.count() == pool.taken.len();
+            // Each block is one buffer's.
+            let places: HashSet<u64> = listed.clone().map(|buffer| buffer.address).collect();
+            consistent &= pool.consistent && taken == Some(charged);
+            consistent &= [listed.count(), places.len()] == [pool.taken.len(); 2];
         }
         let device = match device {
             0 => buffers.first().map_or(0, |buffer| buffer.device),
@@ -193,6 +195,7 @@ impl Walker<'_> {
         }
         pool.bank.capacity_per_bank = if capacity > MAX_CAPACITY { 0 } else { capacity };
         pool.consistent &= pool.bank.allocated_per_bank <= pool.bank.capacity_per_bank;
+        pool.consistent &= are_apart(&pool.taken);
         pool.bank.largest_free_per_bank = Some(largest.min(pool.bank.capacity_per_bank));
         Ok(())
     }
@@ -361,6 +364,19 @@ impl Walker<'_> {
             address: word(layout.address),
         })
     }
+}
+
+/// Whether no block lies over another.
+fn are_apart(taken: &HashMap<u64, u64>) -> bool {
+    let mut blocks: Vec<(u64, u64)> = taken.iter().map(|(at, size)| (*at, *size)).collect();
+    blocks.sort_unstable();
+    let mut free_from = 0;
+    blocks.into_iter().all(|(at, size)| {
+        let end = at.checked_add(size);
+        let apart = at >= free_from && end.is_some();
+        free_from = end.unwrap_or_default();
+        apart
+    })
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
