@@ -112,7 +112,7 @@ def string(data):
     return varint(len(data)) + data
 
 
-PROCESS = {"proc": 7, "facts": {"pid": 22072, "start_time": None, "comm": "python", "command": ["python", "t.py"],
+PROCESS = {"proc": 7, "facts": {"pid": 22072, "start_time": None, "comm": "py\u001b[2J", "command": ["python", "\u202e"],
                                 "uid": 1000, "user": "ada", "cgroup": "/"}}
 OWNER = {"proc": 7, "space": 0, "owner": 94120400}
 ROW = {"proc": 7, "owner": 94120400, "space": 0, "pool": 0, "ogen": 0, "reserved": 0}
@@ -148,6 +148,9 @@ MORE = [
     {"live": [{"proc": 7, "space": 0, "owner": 94120400, "pool": 0, "ogen": 0, "key": 1, "requested": 10,
                "charged": 64, "address": 4096, "since_ns": 1, "tid": 1}]},
     {"peaks": [{"proc": 7, "space": 0, "device": {"uid": "1"}, "pool": 0, "charged": 512}]},
+    # What a target may say of itself.
+    {"row": {"key": ROW, "value": {**VALUE, "charged": 2**63 - 1, "requested": -2**63, "live": 2**63 - 1, "sequence": 9}}},
+    {"baseline": {"key": ROW, "baseline": {"requested": -2**63, "charged": 2**63 - 1, "live": 2**63 - 1}}},
     {"event": {"kind": "alloc", "time_ns": 9, "proc": 7, "pid": 22072, "tid": 3, "key": 2, "row": ROW, "sequence": 4,
                "requested": 5, "charged": 64, "address": 8192}},
 ]

@@ -108,19 +108,24 @@ pub fn have_no_more_than(threads: &[Thread], main: &[&str]) -> Result<()> {
     for thread in threads {
         let wanted: &[&str] = match thread.name.as_str() {
             "observer" => &OBSERVING,
-            "tracy" => &["SYS_ADMIN", "NET_ADMIN", "SYS_CHROOT", "SETUID", "SETGID"],
+            "launcher" => &["SYS_ADMIN", "NET_ADMIN", "SYS_CHROOT", "SETUID", "SETGID"],
             "auditor" => &["SYS_PTRACE", "DAC_READ_SEARCH", "CHECKPOINT_RESTORE"],
             _ if thread.is_main => main,
             _ => &[],
         };
+        // It starts programs that need what it has.
+        let handed_down = match thread.name.as_str() {
+            "launcher" => mask(wanted)?,
+            _ => 0,
+        };
         let wanted = Thread {
             name: thread.name.clone(),
             is_main: thread.is_main,
-            inheritable: 0,
+            inheritable: handed_down,
             permitted: mask(wanted)?,
             effective: mask(wanted)?,
             bounding: 0,
-            ambient: 0,
+            ambient: handed_down,
             no_new_privileges: true,
         };
         ensure!(*thread == wanted, "{thread:x?} has not just {wanted:x?}");

@@ -50,7 +50,7 @@ fn a_daemons_threads_have_what_they_need() -> Result<()> {
     // Threads that are started later, too.
     daemon.snapshot()?;
     let threads = settled(daemon.pid())?;
-    for name in ["observer", "inspector", "tracy", "tokio-rt-worker"] {
+    for name in ["observer", "inspector", "launcher", "tokio-rt-worker"] {
         ensure!(threads.iter().any(|t| t.name == name), "{threads:?}");
     }
     have_no_more_than(&threads, &[])

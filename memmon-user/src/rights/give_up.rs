@@ -49,18 +49,36 @@ fn system(step: &'static str) -> impl FnOnce(nix::Error) -> RightsError {
 /// The calling thread, and those that it starts from here on, keep `wanted` where they have it, and
 /// nothing else; what is gone does not come back, whatever they execute.
 pub fn keep(wanted: &[Capability]) -> Result<(), RightsError> {
+    give_up_all_but(wanted, false)
+}
+
+/// The same, for a thread that starts programs which need `wanted`: they get it, and no more.
+pub fn keep_and_hand_down(wanted: &[Capability]) -> Result<(), RightsError> {
+    give_up_all_but(wanted, true)
+}
+
+fn give_up_all_but(wanted: &[Capability], hand_down: bool) -> Result<(), RightsError> {
     let kept = Held::now().among(wanted);
     prctl::set_no_new_privs().map_err(system("no_new_privs"))?;
     // Where that is locked it means nothing either: no right to change the user is kept.
     let _ = prctl::set_keepcaps(false);
     caps::clear(None, CapSet::Ambient).map_err(capability("ambient"))?;
+    let handed = match hand_down {
+        true => kept.clone(),
+        false => CapsHashSet::new(),
+    };
+    // Before the bounding set, which limits it.
+    caps::set(None, CapSet::Inheritable, &handed).map_err(capability("inheritable"))?;
+    for each in handed {
+        // The caller may have locked that. What is started manages without.
+        let _ = caps::raise(None, CapSet::Ambient, each);
+    }
     // It takes a right of its own. Where that is not there, no_new_privs has the same effect: what is
     // executed gets nothing that this thread has not.
     if Held::now().has(Capability::CAP_SETPCAP) {
         caps::clear(None, CapSet::Bounding).map_err(capability("bounding"))?;
         set_securebits().map_err(system("securebits"))?;
     }
-    caps::clear(None, CapSet::Inheritable).map_err(capability("inheritable"))?;
     caps::set(None, CapSet::Effective, &kept).map_err(capability("effective"))?;
     caps::set(None, CapSet::Permitted, &kept).map_err(capability("permitted"))?;
     let now = caps::read(None, CapSet::Permitted).map_err(capability("permitted"))?;

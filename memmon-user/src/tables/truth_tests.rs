@@ -373,10 +373,8 @@ impl Run {
         self.current &= tells;
         self.current |= matches!(step, Step::Read) && self.kernel.attached;
         match *step {
-            Step::Start { pid } => {
-                if self.program.pids.insert(pid) {
-                    self.seen(pid, Since::Start);
-                }
+            Step::Start { pid } if self.program.pids.insert(pid) => {
+                self.seen(pid, Since::Start);
             }
             Step::Alloc {
                 pid,

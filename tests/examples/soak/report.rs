@@ -6,7 +6,7 @@ use memmon::tables::snapshot::Health;
 
 use crate::{
     judge::{Judge, Score},
-    resources::{Sample, Trend},
+    resources::{self, Sample, Trend},
 };
 
 /// When everything has ended.
@@ -87,7 +87,7 @@ pub fn print(
     for note in &health.notes {
         println!("note: {note}");
     }
-    let is_flat = resources(samples, settled);
+    let is_flat = judge_resources(samples, settled);
     let complaints = judge.complaints();
     for complaint in complaints.iter().take(20) {
         println!("{}", complaint.lines().next().unwrap_or_default());
@@ -117,15 +117,21 @@ fn line(name: &str, score: &Score) {
     );
 }
 
+/// Its name, how it is read, and how much growth is granted.
+type Kind = (&'static str, fn(&Sample) -> f64, f64);
+
 /// Whether nothing grew.
-fn resources(samples: &[Sample], settled: &Settled) -> bool {
+fn judge_resources(samples: &[Sample], settled: &Settled) -> bool {
     println!();
     println!(
         "{:<26} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12} {:>9} {:>9}",
         "the daemon", "start", "median", "most", "last", "settled", "a minute", "growth", "allowed"
     );
+    let is_long = samples
+        .last()
+        .is_some_and(|sample| sample.at >= resources::LEAST);
     let mut is_flat = true;
-    let kinds: [(&str, fn(&Sample) -> f64, f64); 5] = [
+    let kinds: [Kind; 5] = [
         // Of memory that is used again and again, an allocator keeps some more now and then.
         ("memory, KiB", |sample| sample.memory, 512.0),
         ("open files", |sample| sample.descriptors, 0.5),
@@ -147,9 +153,13 @@ fn resources(samples: &[Sample], settled: &Settled) -> bool {
             trend.slope,
             trend.growth,
             trend.allowed,
-            if trend.is_flat() { "" } else { "  GROWS" }
+            match (trend.is_flat(), is_long) {
+                (true, _) => "",
+                (false, true) => "  GROWS",
+                (false, false) => "  not judged, in so short a time",
+            }
         );
-        is_flat &= trend.is_flat();
+        is_flat &= trend.is_flat() || !is_long;
     }
     if let (Some(first), Some(last)) = (samples.first(), &settled.before) {
         let share = (last.processor - first.processor) / (last.at - first.at).as_secs_f64();

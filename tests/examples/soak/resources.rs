@@ -63,6 +63,10 @@ pub struct Trend {
     pub allowed: f64,
 }
 
+/// In less time nothing can be said: processes that ended are remembered for a minute, so what they take rises for as
+/// long, and an allocator takes longer to find its level.
+pub const LEAST: Duration = Duration::from_secs(600);
+
 impl Trend {
     /// Over the samples after the warm-up: the first third, two minutes at the most.
     pub fn of(samples: &[Sample], what: fn(&Sample) -> f64, granted: f64) -> Option<Self> {

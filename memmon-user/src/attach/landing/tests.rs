@@ -133,7 +133,7 @@ fn not_where_code_cannot_be_told_from_data() {
 
 #[test]
 fn not_far() {
-    let nops = vec![[0x66, 0x90]; MAX_MOVE + 1].concat();
+    let nops = [[0x66, 0x90]; MAX_MOVE + 1].concat();
     assert_eq!(
         moves(&[&nops[2..], &[0x53, RET]].concat(), needs(1, false)),
         Some(24)

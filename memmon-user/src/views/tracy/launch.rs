@@ -31,9 +31,9 @@ impl Launcher {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let runtime = Handle::current();
         thread::Builder::new()
-            .name("tracy".to_owned())
+            .name("launcher".to_owned())
             .spawn(move || {
-                rights::or_end(rights::keep(&rights::CONFINING));
+                rights::or_end(rights::keep_and_hand_down(&rights::CONFINING));
                 let _inside = runtime.enter();
                 for Job { profiler, reply } in inbox {
                     let _ = reply.send(start(profiler));

@@ -28,6 +28,19 @@ pub fn run(data: &[u8]) {
             assert_eq!(maps::parse(&line), [region.clone()], "{line:?}");
         }
     }
+    // The letters stand where they mean something.
+    let plain = |line: &&str| {
+        line.bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    };
+    for line in text.lines().filter(plain) {
+        let letters = line.split(' ').filter(|word| !word.is_empty()).nth(1);
+        if let ([region], Some(letters)) = (maps::parse(line).as_slice(), letters) {
+            assert_eq!(region.readable, letters.starts_with('r'), "{line}");
+            assert_eq!(region.writable, letters.get(1..2) == Some("w"), "{line}");
+            assert_eq!(region.executable, letters.get(2..3) == Some("x"), "{line}");
+        }
+    }
     let (comm, _) = identity::parse_stat(&text);
     assert!(text.contains(&comm));
     identity::parse_state(&text);

@@ -113,6 +113,8 @@ enum What {
     Pointer(u16),
     /// One of the virtual tables.
     Table(u8),
+    /// The word of another place, or a little more than that.
+    Copy(u16, u8),
 }
 
 struct Heap {
@@ -161,9 +163,13 @@ impl Heap {
             .filter(|change| u64::from(change.read) == moment)
         {
             self.touched.set(true);
-            let place = HEAP + u64::from(change.place) % SIZE as u64;
+            let place = place(change.place);
             match change.what {
                 What::Byte(byte) => self.put(place, &[byte]),
+                What::Copy(from, more) => {
+                    let word = self.get(self::place(from) & !7).unwrap_or_default();
+                    self.word(place & !7, word.wrapping_add(u64::from(more)));
+                }
                 What::Word(word) => self.word(place & !7, word),
                 What::Pointer(to) => self.word(place & !7, HEAP + u64::from(to) % SIZE as u64),
                 What::Table(which) => {
@@ -171,6 +177,21 @@ impl Heap {
                 }
             }
         }
+    }
+}
+
+/// A place in something that the walk reads, or, one time in eight, anywhere.
+fn place(number: u16) -> u64 {
+    let inside = u64::from(number >> 3);
+    match number & 7 {
+        0 => HEAP + u64::from(number) % SIZE as u64,
+        1 => ALLOCATOR + 0x130 + inside % 0x20,
+        2 => BANKS[0] + inside % 0x3d0,
+        3 => LISTS[usize::from(number >> 15)] + inside % 0xd0,
+        4 => LISTS[usize::from(number >> 15)] + 0x200 + inside % 0x48,
+        5 => LISTS[usize::from(number >> 15)] + 0x300 + inside % 0x48,
+        6 => NODES + inside % 0x80,
+        _ => BUFFERS + inside % 0x200,
     }
 }
 
