@@ -132,6 +132,9 @@ pub struct Observing {
     /// Live allocations that can be remembered
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..), hide_short_help = true)]
     pub live_entries: Option<u32>,
+    /// A BPF map of another size than usual
+    #[arg(long, value_name = "MAP=COUNT", value_parser = map_size, hide = true)]
+    pub map_entries: Vec<(String, u32)>,
     /// Behave as on this kernel release
     #[arg(long, value_name = "RELEASE", hide = true)]
     pub assume_kernel: Option<String>,
@@ -414,6 +417,7 @@ impl Observing {
             descendants_only: false,
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
+            map_entries: self.map_entries.clone(),
             assume_kernel: self.assume_kernel.clone(),
         }
     }
@@ -488,4 +492,11 @@ fn power_of_two(text: &str) -> Result<u32, String> {
         Ok(number) if number.is_power_of_two() && (4096..=1 << 30).contains(&number) => Ok(number),
         _ => Err("a power of two from 4096 to 1073741824 is needed".to_owned()),
     }
+}
+
+fn map_size(text: &str) -> Result<(String, u32), String> {
+    text.split_once('=')
+        .and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)))
+        .filter(|(_, count)| *count > 0)
+        .ok_or_else(|| "MAP=COUNT is needed".to_owned())
 }

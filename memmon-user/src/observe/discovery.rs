@@ -1,6 +1,6 @@
 //! Processes that map a runtime's library: those there are, and those to come.
 
-use memmon_ebpf::ledger::{ProcValue, proc_flag};
+use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 
 use super::{
     Options, clock,
@@ -9,6 +9,7 @@ use super::{
     recovery::Past,
 };
 use crate::{
+    attach::table::Added,
     discover::{
         scan::{self, Mapped},
         watch::Notice,
@@ -88,8 +89,11 @@ impl Observer {
             return;
         }
         let Some(value) = self.number(pid) else {
-            return;
+            return self.meet_uncounted(pid);
         };
+        if self.ignores(pid, value.proc) {
+            return;
+        }
         let mut uses = Vec::new();
         for mapped in libraries {
             let Some(found) =
@@ -151,7 +155,7 @@ impl Observer {
         }
         self.next_proc += 1;
         // Its first event may have been faster.
-        self.kernel.procs.add(
+        let added = self.kernel.procs.add(
             pid,
             ProcValue {
                 proc: self.next_proc,
@@ -160,7 +164,35 @@ impl Observer {
                 reserved: 0,
             },
         );
+        self.not_stored += u64::from(added == Added::Full);
         self.kernel.procs.get(pid)
+    }
+
+    /// Whether it is memmon in another process (a client, say): what that allocates in order to
+    /// look is not what is looked for.
+    pub(super) fn ignores(&mut self, pid: u32, proc: Proc) -> bool {
+        let own = identity::is_own_program(pid);
+        if own {
+            self.set_flag(pid, proc, proc_flag::IGNORED, true);
+        }
+        own
+    }
+
+    /// A process that the kernel has no room for: it is there, and nothing about it is known.
+    fn meet_uncounted(&mut self, pid: u32) {
+        let known = self.processes.values();
+        if known.clone().any(|watched| watched.pid == pid) {
+            return;
+        }
+        let proc = self.next_proc;
+        self.acquaint(proc, pid, None);
+        if let Some(watched) = self.processes.get_mut(&proc) {
+            watched.uncounted = true;
+        }
+        self.tell(Fact::Understood {
+            proc,
+            understood: false,
+        });
     }
 
     pub(super) fn acquaint(&mut self, proc: Proc, pid: u32, comm: Option<&[u8; 16]>) {
@@ -183,6 +215,7 @@ impl Observer {
                 start_ticks: identity::start_ticks(pid),
                 uses: Vec::new(),
                 fresh: false,
+                uncounted: false,
             },
         );
         self.tell(Fact::Process {
@@ -191,7 +224,19 @@ impl Observer {
         });
     }
 
+    /// The kernel may set a flag of its own between our reading and writing: only where something
+    /// could not be counted at that very moment, and then the process is taken for inexact.
     pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
+        let before = self.kernel.counters();
+        self.write_flag(pid, proc, flag, on);
+        let now = self.kernel.counters();
+        let odd = [Counter::LiveFull, Counter::TableFull, Counter::FailedReads];
+        if odd.iter().any(|odd| now.get(*odd) > before.get(*odd)) {
+            self.tell(Fact::Inexact { proc });
+        }
+    }
+
+    fn write_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
         if let Some(mut value) = self.kernel.procs.get(pid)
             && value.proc == proc
         {

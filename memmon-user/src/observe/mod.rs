@@ -34,6 +34,8 @@ pub struct Options {
     pub descendants_only: bool,
     pub history_bytes: Option<u32>,
     pub live_entries: Option<u32>,
+    /// BPF maps of another size than usual, by name.
+    pub map_entries: Vec<(String, u32)>,
     /// Pretend to run on this kernel release.
     pub assume_kernel: Option<String>,
 }

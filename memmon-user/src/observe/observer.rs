@@ -51,6 +51,8 @@ pub(super) struct Watched {
     pub uses: Vec<(Use, u64)>,
     /// It held nothing when it was first looked at: what it has is seen from its start.
     pub fresh: bool,
+    /// The kernel had no room for it: none of its events is counted.
+    pub uncounted: bool,
 }
 
 /// Where questions come from.
@@ -75,6 +77,10 @@ pub(super) struct Observer {
     pub(super) next_proc: Proc,
     /// Live-map entries that dead processes and ended generations left.
     pub(super) stale_live: u64,
+    /// Recovered allocations that the live map had no room for.
+    pub(super) not_remembered: u64,
+    /// What the kernel's other tables had no room for.
+    pub(super) not_stored: u64,
     pub(super) strange_records: u64,
     pub(super) lost_notices: u64,
     pub(super) last_lost_control: u64,
@@ -102,6 +108,7 @@ impl Observer {
             spaces: runtimes.count(),
             history_bytes: options.history_bytes.unwrap_or(defaults.history_bytes),
             live_entries: options.live_entries.unwrap_or(defaults.live_entries),
+            map_entries: options.map_entries.clone(),
         };
         let (mut kernel, rings) = Kernel::load(&features, &settings)?;
         for pid in &options.filter.pids {
@@ -136,6 +143,8 @@ impl Observer {
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
             stale_live: 0,
+            not_remembered: 0,
+            not_stored: 0,
             strange_records: 0,
             lost_notices: 0,
             last_lost_control: 0,
@@ -266,7 +275,7 @@ impl Observer {
         owners
     }
 
-    fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
+    pub(super) fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
         for (key, value) in rows {
             if self.tables.is_new(key, value) {
                 self.tell(Fact::Row {
@@ -330,12 +339,12 @@ impl Observer {
             }
         };
         note(
-            counters.get(Counter::LiveFull),
+            counters.get(Counter::LiveFull) + self.not_remembered,
             "allocations were not remembered: more are live than fit (--live-entries); their rows are inexact",
         );
         note(
-            counters.get(Counter::TableFull),
-            "events found a full table; numbers may be too low",
+            counters.get(Counter::TableFull) + self.not_stored,
+            "times a table of the kernel's was full; the processes that this was about are inexact or unknown",
         );
         note(
             counters.get(Counter::LostControl),

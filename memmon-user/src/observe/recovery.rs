@@ -14,6 +14,7 @@ use memmon_ebpf::ledger::{
 
 use super::{libraries::Use, observer::Observer, walk};
 use crate::{
+    attach::table::Added,
     runtimes::resolver::Recovered,
     tables::{
         Fact,
@@ -106,7 +107,7 @@ impl Observer {
             };
             let ogen = generation(owner.owner);
             // Unless the kernel knows it already.
-            self.kernel.owners.add(
+            let added = self.kernel.owners.add(
                 OwnerKey {
                     proc,
                     owner: owner.owner,
@@ -120,6 +121,11 @@ impl Observer {
                     aux: owner.aux,
                 },
             );
+            if added == Added::Full {
+                // Its events will not be counted.
+                self.not_stored += 1;
+                self.tell(Fact::Inexact { proc });
+            }
             self.tell(Fact::Placement {
                 owner: id,
                 ogen,
@@ -132,6 +138,7 @@ impl Observer {
         }
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
+        let mut forgotten = 0;
         for allocation in &found.allocations {
             let ogen = generation(allocation.owner);
             let key = LiveKey {
@@ -150,13 +157,20 @@ impl Observer {
                 flags: live_flag::RECOVERED,
                 ..LiveValue::default()
             };
-            if self.kernel.live.add(key, value) {
-                live.extend(LiveEntry::of(&key, &value));
-                let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
-                sums.entry(row)
-                    .or_insert_with(|| self.tables.baseline_of(&row))
-                    .add(allocation.requested, allocation.charged);
+            match self.kernel.live.add(key, value) {
+                Added::There => continue,
+                Added::New => live.extend(LiveEntry::of(&key, &value)),
+                // Its bytes count; its free will not be known.
+                Added::Full => forgotten += 1,
             }
+            let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
+            sums.entry(row)
+                .or_insert_with(|| self.tables.baseline_of(&row))
+                .add(allocation.requested, allocation.charged);
+        }
+        if forgotten > 0 {
+            self.not_remembered += forgotten;
+            self.tell(Fact::Inexact { proc });
         }
         // Events of what is freed meanwhile come after.
         self.journal.tell(&Fact::Live(live));

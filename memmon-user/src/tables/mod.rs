@@ -40,6 +40,8 @@ use self::{
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+/// How many that ended are shown: where more end within that time, the latest.
+pub const EXITED_SHOWN: usize = 4096;
 
 /// How many failures, endings and notices are remembered, of each.
 const KEPT: usize = 100;
@@ -169,17 +171,28 @@ impl Tables {
         remove(&mut self.peaks, group, |key| key.proc == proc);
     }
 
-    /// Processes that ended long enough ago to forget.
+    /// Processes that ended long enough ago to forget, and those of which too many ended since.
     pub fn expired(&self, now_ns: u64) -> Vec<Proc> {
-        self.processes
+        let mut ended: Vec<(u64, Proc)> = self
+            .processes
             .iter()
-            .filter(|(_, entry)| {
-                entry
-                    .exited_ns
-                    .is_some_and(|at| now_ns.saturating_sub(at) > EXITED_SHOWN_NS)
+            .filter_map(|(proc, entry)| Some((entry.exited_ns?, *proc)))
+            .collect();
+        ended.sort_unstable();
+        let too_many = ended.len().saturating_sub(EXITED_SHOWN);
+        ended
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (at, _))| {
+                *index < too_many || now_ns.saturating_sub(*at) > EXITED_SHOWN_NS
             })
-            .map(|(proc, _)| *proc)
+            .map(|(_, (_, proc))| proc)
             .collect()
+    }
+
+    /// How many processes are remembered, those that ended with them.
+    pub fn remembered(&self) -> usize {
+        self.processes.len()
     }
 
     pub fn running(&self) -> impl Iterator<Item = (Proc, u32)> + '_ {
@@ -265,6 +278,14 @@ impl Tables {
 
     pub fn current_generation(&self, owner: &OwnerId) -> u32 {
         self.generations.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Whether it was told where the owner's memory lies, of this very generation.
+    pub fn is_placed(&self, owner: &OwnerId, ogen: u32) -> bool {
+        self.placements
+            .get(owner)
+            .and_then(|generations| generations.get(&ogen))
+            .is_some_and(|placed| !placed.placement.devices.is_empty())
     }
 
     pub fn libraries(&mut self, libraries: Vec<Library>) {

@@ -89,7 +89,9 @@ impl Tables {
                 self.usage_row(&key, &device, &amounts, *since != Since::Attach && !inexact)
             })
             .collect();
-        if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {
+        // Not even its rows could be kept: that there are none says nothing.
+        let unknown = understood == &Some(false) || (*inexact && usage.is_empty());
+        if usage.is_empty() && exited_ns.is_some() && !unknown {
             // It ended without ever having held anything.
             return None;
         }
@@ -108,7 +110,7 @@ impl Tables {
             }
             .to_owned(),
             since: since.name().to_owned(),
-            usage: (understood != &Some(false)).then_some(usage),
+            usage: (!unknown).then_some(usage),
         })
     }
 

@@ -43,13 +43,17 @@ impl Walker<'_> {
         };
         // What belongs to a mesh first: its chips are all of the mesh's.
         for mesh in &hits.meshes {
-            keep(self.checked(self.allocator_of_device(*mesh), &mut complete)?);
+            let found = self.allocator_of_device(*mesh);
+            complete &= !self.is_broken(*mesh, &found);
+            keep(self.checked(found, &mut complete)?);
             for allocator in self.sub_device_allocators(*mesh) {
                 keep(self.checked(self.allocator(allocator, *mesh).map(Some), &mut complete)?);
             }
         }
         for device in &hits.devices {
-            keep(self.checked(self.allocator_of_device(*device), &mut complete)?);
+            let found = self.allocator_of_device(*device);
+            complete &= !self.is_broken(*device, &found);
+            keep(self.checked(found, &mut complete)?);
         }
         // Those of sub-devices that are not active: their buffers say whose they are.
         for allocator in &hits.allocators {
@@ -61,6 +65,34 @@ impl Walker<'_> {
             allocators: found.into_values().collect(),
             complete,
         })
+    }
+
+    /// Whether a device leads to an allocator, by its virtual table, that cannot be read. Memory
+    /// that was freed does not look like that: what the process holds is not known then.
+    fn is_broken(&self, device: u64, found: &Result<Option<Allocator>, WalkError>) -> bool {
+        let unreadable = matches!(
+            found,
+            Err(WalkError::NotThere { .. } | WalkError::Unreadable { .. })
+        );
+        unreadable && self.allocator_word(device).is_ok_and(|is_one| is_one)
+    }
+
+    fn allocator_word(&self, device: u64) -> Result<bool, WalkError> {
+        let devices = self.devices()?;
+        let way = match self.kind(device)? {
+            super::DeviceKind::Mesh => Some(&devices.mesh_allocator),
+            super::DeviceKind::Chip => devices.device_allocator.as_ref(),
+        };
+        let allocator = match way {
+            Some(way) => self.follow(device, way)?,
+            None => 0,
+        };
+        if allocator == 0 {
+            return Ok(false);
+        }
+        let word = self.read_u64(allocator)?;
+        let mut tables = self.tables()?.allocators.iter();
+        Ok(tables.any(|table| self.is(word, *table)))
     }
 
     /// Nothing instead of what is not what it looked like; that time is up is noted.
