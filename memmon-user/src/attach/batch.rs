@@ -9,6 +9,13 @@ use std::{
 
 use super::wire::Wire;
 
+/// `BPF_MAP_LOOKUP_ELEM`.
+const LOOKUP: libc::c_int = 1;
+/// `BPF_MAP_UPDATE_ELEM`.
+const UPDATE: libc::c_int = 2;
+/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, of hash maps since Linux 5.14.
+const TAKE: libc::c_int = 21;
+const NO_EXIST: u64 = 1;
 /// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
 const LOOKUP_BATCH: libc::c_int = 24;
 /// More than a bucket of a map ever holds, or the kernel asks for more.
@@ -29,7 +36,18 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// A hash map with these keys and values, for reading only.
+/// The kernel's `union bpf_attr`, for one entry.
+#[derive(Default)]
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// A hash map with these keys and values, for other threads than the one that owns it.
 #[derive(Debug)]
 pub struct Reader<K, V> {
     map: OwnedFd,
@@ -53,6 +71,44 @@ where
 
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self::new(self.map.try_clone()?))
+    }
+
+    /// One entry, as it is now; none where there is none, or it cannot be read.
+    pub fn get(&self, key: K) -> Option<V> {
+        self.element(LOOKUP, key, V::default(), 0)
+    }
+
+    /// Removes one entry, and says what it was at that moment; none where there is none, or this
+    /// kernel cannot do it.
+    pub fn take(&self, key: K) -> Option<V> {
+        self.element(TAKE, key, V::default(), 0)
+    }
+
+    /// False where the key is there already, or the map is full.
+    pub fn add(&self, key: K, value: V) -> bool {
+        self.element(UPDATE, key, value, NO_EXIST).is_some()
+    }
+
+    fn element(&self, command: libc::c_int, key: K, value: V, flags: u64) -> Option<V> {
+        let (mut key, mut value) = ([key], [value]);
+        let mut attr = ElementAttr {
+            map_fd: self.map.as_raw_fd().cast_unsigned(),
+            key: address(&mut key),
+            value: address(&mut value),
+            flags,
+            ..ElementAttr::default()
+        };
+        // SAFETY: the map's keys and values have these sizes; the kernel reads or writes one value.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                &raw mut attr,
+                size_of::<ElementAttr>(),
+            )
+        };
+        let [value] = value;
+        (done == 0).then_some(value)
     }
 
     /// Every entry. What comes or goes meanwhile is among them or is not.

@@ -132,6 +132,9 @@ pub struct Observing {
     /// Live allocations that can be remembered
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..), hide_short_help = true)]
     pub live_entries: Option<u32>,
+    /// Compare the rows with the allocators' own numbers every so many seconds; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    pub audit: f64,
     /// Behave as on this kernel release
     #[arg(long, value_name = "RELEASE", hide = true)]
     pub assume_kernel: Option<String>,
@@ -201,6 +204,11 @@ pub enum Command {
     Replay(Replay),
     /// The daemon: observe, and answer clients
     Serve(Serve),
+    /// Compare the rows with the allocators' own numbers
+    ///
+    /// Asks the daemon where one listens, else observes for a moment. A row that differs is
+    /// corrected, and marked. Exits with 1 when a row differed.
+    Audit(Audit),
     /// What this machine allows, what was found, and what to do about the rest
     Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
@@ -329,6 +337,30 @@ pub struct Metrics {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Audit {
+    /// Only these processes
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    /// How the report is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: AuditFormat,
+    /// Where the daemon listens [default: /run/memmon-ebpf.sock]
+    ///
+    /// Where it is given, nothing else is asked.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum AuditFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Doctor {
     #[command(flatten)]
     pub runtimes: RuntimeArgs,
@@ -414,6 +446,7 @@ impl Observing {
             descendants_only: false,
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
+            audit: (self.audit > 0.0).then(|| Duration::from_secs_f64(self.audit)),
             assume_kernel: self.assume_kernel.clone(),
         }
     }

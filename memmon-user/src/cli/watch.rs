@@ -27,7 +27,7 @@ pub type Links = watch::Receiver<Link>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
-    query::check_pids(&args.scope)?;
+    query::check_pids(&args.scope.pids)?;
     if args.socket.is_some() {
         tracy::none(
             &args.tracy,

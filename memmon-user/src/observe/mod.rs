@@ -1,6 +1,7 @@
 //! Observes: finds libraries, attaches to them, drains what happens into the tables, and hands out
 //! snapshots.
 
+mod audit;
 pub mod clock;
 mod discovery;
 mod endings;
@@ -17,9 +18,12 @@ mod recovery;
 mod runtimes;
 mod walk;
 
+pub use audit::AuditRequest;
 pub use observation::{Observation, Request, StartError, follow};
 pub use query::query;
 pub use runtimes::Runtimes;
+
+use std::time::Duration;
 
 use crate::tables::Filter;
 
@@ -31,6 +35,8 @@ pub struct Options {
     pub descendants_only: bool,
     pub history_bytes: Option<u32>,
     pub live_entries: Option<u32>,
+    /// How often the ledger is compared with the allocators' own numbers; never where there is none.
+    pub audit: Option<Duration>,
     /// Pretend to run on this kernel release.
     pub assume_kernel: Option<String>,
 }

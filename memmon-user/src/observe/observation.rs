@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Options, Runtimes,
+    audit::AuditRequest,
     observer::{Inboxes, Observer},
 };
 use crate::{
@@ -50,6 +51,7 @@ pub struct Observation {
     pub requests: mpsc::Sender<Request>,
     inspections: mpsc::Sender<Inspect>,
     follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    audits: mpsc::Sender<AuditRequest>,
     /// Dropped: the observer ends, whoever still holds `requests`.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -65,10 +67,12 @@ impl Observation {
         let (requests, inbox) = mpsc::channel(64);
         let (inspections, inspected) = mpsc::channel(8);
         let (follows, followed) = mpsc::channel(8);
+        let (audits, audited) = mpsc::channel(4);
         let inboxes = Inboxes {
             requests: inbox,
             inspections: inspected,
             follows: followed,
+            audits: audited,
         };
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::channel();
@@ -109,6 +113,7 @@ impl Observation {
             requests,
             inspections,
             follows,
+            audits,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -135,6 +140,11 @@ impl Observation {
     /// For those who follow, and follow anew, in a task of their own.
     pub fn follows(&self) -> mpsc::Sender<oneshot::Sender<Follower>> {
         self.follows.clone()
+    }
+
+    /// Takes requests for audits. One that comes while too many wait is not answered.
+    pub fn audits(&self) -> mpsc::Sender<AuditRequest> {
+        self.audits.clone()
     }
 
     /// Takes questions about live allocations. One that comes while too many wait is not answered.

@@ -17,7 +17,9 @@ use tokio::{
 };
 
 use super::{
-    Options, Runtimes, StartError, clock,
+    Options, Runtimes, StartError,
+    audit::{AuditRequest, Auditor, Healing},
+    clock,
     inspector::Inspector,
     journal::Journal,
     libraries::{Libraries, Use},
@@ -35,7 +37,7 @@ use crate::{
         Fact, Follower, Tables,
         facts::{OwnerId, Proc},
         live::Inspect,
-        snapshot::{self, Health, Notice, NoticeKind, Snapshot},
+        snapshot::{self, Audit, Health, Notice, NoticeKind, Snapshot},
     },
 };
 
@@ -50,6 +52,10 @@ pub(super) struct Watched {
     pub uses: Vec<(Use, u64)>,
     /// It held nothing when it was first looked at: what it has is seen from its start.
     pub fresh: bool,
+    /// A child of an observed process: what it inherited is not its own.
+    pub forked: bool,
+    /// When it is looked at again, where not everything of it is known.
+    pub healing: Option<Healing>,
 }
 
 /// Where questions come from.
@@ -57,6 +63,7 @@ pub(super) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,
     pub inspections: mpsc::Receiver<Inspect>,
     pub follows: mpsc::Receiver<oneshot::Sender<Follower>>,
+    pub audits: mpsc::Receiver<AuditRequest>,
 }
 
 pub(super) struct Observer {
@@ -69,6 +76,9 @@ pub(super) struct Observer {
     pub(super) tables: Tables,
     pub(super) journal: Journal,
     pub(super) inspector: Inspector,
+    pub(super) auditor: Auditor,
+    /// The latest audit of everything.
+    pub(super) audited: Option<Box<Audit>>,
     pub(super) lookout: Lookout,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
@@ -111,6 +121,7 @@ impl Observer {
         };
         let reader = kernel.live.reader().map_err(StartError::Thread)?;
         let inspector = Inspector::start(reader).map_err(StartError::Thread)?;
+        let auditor = Auditor::start(&kernel).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
             options,
@@ -122,6 +133,8 @@ impl Observer {
             tables,
             journal: Journal::new(),
             inspector,
+            auditor,
+            audited: None,
             lookout: Lookout::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
@@ -151,12 +164,19 @@ impl Observer {
             requests: mut inbox,
             mut inspections,
             mut follows,
+            mut audits,
         } = inboxes;
+        let mut audit_timer = self.options.audit.map(|every| {
+            let first = tokio::time::Instant::now() + every;
+            tokio::time::interval_at(first, every)
+        });
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        for timer in [&mut refresh, &mut sweep] {
+        let timers = [&mut refresh, &mut sweep];
+        for timer in timers.into_iter().chain(&mut audit_timer) {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
         loop {
+            let healing = self.next_healing();
             tokio::select! {
                 guard = control.readable() => {
                     guard?.clear_ready();
@@ -186,6 +206,10 @@ impl Observer {
                     }
                 }
                 Some(finding) = self.inspector.findings.recv() => self.found(finding),
+                Some(finding) = self.auditor.findings.recv() => self.audited(finding),
+                () = due(healing) => self.heal(),
+                () = tick(audit_timer.as_mut()) => self.audit_all(),
+                Some(request) = audits.recv() => self.audit(request),
                 Some(inspect) = inspections.recv() => self.inspect(inspect),
                 Some(reply) = follows.recv() => self.follow(reply),
                 request = inbox.recv() => {
@@ -288,7 +312,7 @@ impl Observer {
         self.tell(Fact::Libraries(libraries));
     }
 
-    fn note_health(&mut self) {
+    pub(super) fn note_health(&mut self) {
         let health = self.health();
         let known = self.tables.known_health();
         if health == *known {
@@ -341,7 +365,25 @@ impl Observer {
             inexact_rows: 0,
             inherited_frees: counters.get(Counter::InheritedFrees),
             notes,
+            audit: self.audited.clone(),
         }
+    }
+}
+
+/// Resolves at that moment; never where there is none.
+async fn due(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(timer: Option<&mut tokio::time::Interval>) {
+    match timer {
+        Some(timer) => {
+            timer.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

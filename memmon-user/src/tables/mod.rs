@@ -3,6 +3,7 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
+pub mod audit;
 mod checkpoint;
 mod devices;
 pub mod event;
@@ -131,6 +132,13 @@ impl Tables {
         }
     }
 
+    /// What could not be read of it has been looked up since.
+    pub fn exact(&mut self, proc: Proc) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.inexact = false;
+        }
+    }
+
     pub fn is_inexact(&self, proc: Proc) -> bool {
         // Of a process that is not known, it could not be told.
         self.processes.get(&proc).is_none_or(|entry| entry.inexact)
@@ -243,6 +251,11 @@ impl Tables {
             .get(key)
             .map(|row| row.baseline)
             .unwrap_or_default()
+    }
+
+    /// A row's numbers, with what the kernel did not count.
+    pub fn row_with_baseline(&self, key: &RowKey) -> Row {
+        self.rows.get(key).copied().unwrap_or_default()
     }
 
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {

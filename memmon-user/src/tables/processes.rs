@@ -136,6 +136,7 @@ impl Tables {
             allocations: seen(amounts.allocations),
             frees: seen(amounts.frees),
             failed_allocations: seen(amounts.failed),
+            rebased: amounts.rebased.into(),
             exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
         }
     }

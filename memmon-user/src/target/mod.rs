@@ -4,3 +4,4 @@
 pub mod identity;
 pub mod maps;
 pub mod memory;
+pub mod threads;

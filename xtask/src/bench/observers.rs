@@ -146,6 +146,10 @@ impl Daemon {
         self.observer.child.id()
     }
 
+    pub fn socket(&self) -> &PathBuf {
+        &self.socket
+    }
+
     /// One snapshot, as JSON.
     pub fn snapshot(&self, memmon: &PathBuf) -> Result<serde_json::Value> {
         let text = capture(

@@ -33,6 +33,15 @@ struct Buffer {
     address: u64,
 }
 
+impl Pool {
+    fn into_bank(self) -> Bank {
+        let mut taken: Vec<u64> = self.taken.into_keys().collect();
+        // So that two readings of the same state are equal.
+        taken.sort_unstable();
+        Bank { taken, ..self.bank }
+    }
+}
+
 impl Walker<'_> {
     /// The allocator at `allocator`, which allocates on `device` (0 where that is not known: the
     /// device of its buffers is taken then).
@@ -41,6 +50,7 @@ impl Walker<'_> {
         let pools = self.pools(allocator)?;
         let (buffers, understood) = self.buffers(allocator, &keys, &pools)?;
         let mut consistent = whole && understood;
+        let mut whole = consistent;
         for pool in &pools {
             let listed = buffers
                 .iter()
@@ -51,8 +61,11 @@ impl Walker<'_> {
                 .bank
                 .allocated_per_bank
                 .checked_mul(pool.bank.num_banks);
-            consistent &=
-                pool.consistent && taken == Some(charged) && listed.count() == pool.taken.len();
+            let blocks = listed.count();
+            consistent &= pool.consistent && taken == Some(charged) && blocks == pool.taken.len();
+            whole &= pool.consistent
+                && taken.is_some_and(|taken| taken >= charged)
+                && blocks <= pool.taken.len();
         }
         let device = match device {
             0 => buffers.first().map_or(0, |buffer| buffer.device),
@@ -63,14 +76,23 @@ impl Walker<'_> {
             device => self.chips(device),
         };
         consistent &= chips.is_ok();
+        whole &= chips.is_ok();
         Ok(Allocator {
             address: allocator,
             device,
             chips: chips.unwrap_or_default(),
-            banks: pools.into_iter().map(|pool| pool.bank).collect(),
+            banks: pools.into_iter().map(Pool::into_bank).collect(),
             buffers,
             consistent,
+            whole,
         })
+    }
+
+    /// Those of these buffers that are live, each looked at by itself.
+    pub fn live_among(&self, allocator: u64, keys: &[u64]) -> Result<Vec<u64>, WalkError> {
+        let pools = self.pools(allocator)?;
+        let (buffers, _) = self.buffers(allocator, keys, &pools)?;
+        Ok(buffers.into_iter().map(|buffer| buffer.key).collect())
     }
 
     fn pools(&self, allocator: u64) -> Result<Vec<Pool>, WalkError> {
