@@ -79,6 +79,12 @@ pub struct Watch {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub screen: Screen,
+    /// Place no probe: read what the processes hold from their memory at every refresh
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted. No daemon is asked.
+    #[arg(long, conflicts_with_all = ["socket", "tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -318,6 +324,12 @@ pub struct Serve {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub metrics: Metrics,
+    /// Place no probe: read what the processes hold from their memory at every question
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted, and there is nothing to follow.
+    #[arg(long, conflicts_with_all = ["tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
 }
 
 /// What scrapers are given.
@@ -447,6 +459,7 @@ impl Observing {
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
             audit: (self.audit > 0.0).then(|| Duration::from_secs_f64(self.audit)),
+            sample: false,
             assume_kernel: self.assume_kernel.clone(),
         }
     }

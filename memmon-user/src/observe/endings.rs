@@ -63,6 +63,7 @@ impl Observer {
 
     /// Whatever no event told.
     pub(super) fn sweep(&mut self) {
+        self.note_rates();
         let lost = self.kernel.counters().get(Counter::LostControl);
         if lost > self.last_lost_control {
             self.last_lost_control = lost;

@@ -10,17 +10,19 @@ mod identities;
 mod inspector;
 mod journal;
 mod libraries;
+mod look;
 mod lookout;
 mod observation;
 mod observer;
-mod query;
+mod rates;
 mod recovery;
 mod runtimes;
+mod sampler;
 mod walk;
 
 pub use audit::AuditRequest;
+pub use look::query;
 pub use observation::{Observation, Request, StartError, follow};
-pub use query::query;
 pub use runtimes::Runtimes;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct Options {
     pub live_entries: Option<u32>,
     /// How often the ledger is compared with the allocators' own numbers; never where there is none.
     pub audit: Option<Duration>,
+    /// Place no probe: walk the processes at every refresh.
+    pub sample: bool,
     /// Pretend to run on this kernel release.
     pub assume_kernel: Option<String>,
 }

@@ -9,6 +9,7 @@ use super::{
     Options, Runtimes,
     audit::AuditRequest,
     observer::{Inboxes, Observer},
+    sampler::Sampler,
 };
 use crate::{
     attach::{features::FeatureError, kernel::KernelError},
@@ -90,6 +91,14 @@ impl Observation {
                     }
                 };
                 runtime.block_on(async move {
+                    if options.sample {
+                        let mut sampler = Sampler::new(options, &runtimes);
+                        let first = Arc::new(sampler.snapshot());
+                        let snapshots = Arc::new(watch::Sender::new(first));
+                        let _ = ready.send(Ok(snapshots.clone()));
+                        sampler.run(inboxes, snapshots, refresh, stopped).await;
+                        return;
+                    }
                     let mut observer = match Observer::new(options, runtimes) {
                         Ok(observer) => observer,
                         Err(error) => {

@@ -25,6 +25,7 @@ use super::{
     libraries::{Libraries, Use},
     lookout::Lookout,
     observation::Request,
+    rates::Rates,
 };
 use crate::{
     attach::{
@@ -80,6 +81,7 @@ pub(super) struct Observer {
     /// The latest audit of everything.
     pub(super) audited: Option<Box<Audit>>,
     pub(super) lookout: Lookout,
+    pub(super) rates: Rates,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
     /// Live-map entries that dead processes and ended generations left.
@@ -136,6 +138,7 @@ impl Observer {
             auditor,
             audited: None,
             lookout: Lookout::default(),
+            rates: Rates::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
             stale_live: 0,
@@ -357,6 +360,7 @@ impl Observer {
             self.lost_notices,
             "times notices of new libraries were lost; all processes were scanned again",
         );
+        notes.extend(self.rates.notes.iter().cloned());
         Health {
             events: counters.get(Counter::Events),
             lost_events: counters.get(Counter::LostHistory) + counters.get(Counter::LostControl),

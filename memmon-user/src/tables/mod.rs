@@ -53,6 +53,8 @@ pub struct Tables {
     placements: HashMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
     blind: bool,
+    /// Looked at again and again: peaks are of what was seen.
+    sampled: bool,
     /// The current generation of owners that had more than one.
     generations: HashMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
@@ -97,6 +99,16 @@ impl Tables {
     /// No event is seen by this observation: what happened, and when most was held, is not known.
     pub fn nothing_seen(&mut self) {
         self.blind = true;
+    }
+
+    /// As [`Self::nothing_seen`], but looked at again and again: peaks are of what was seen.
+    pub fn only_sampled(&mut self) {
+        self.blind = true;
+        self.sampled = true;
+    }
+
+    pub(super) fn knows_peaks(&self) -> bool {
+        !self.blind || self.sampled
     }
 
     /// A process maps a runtime's library.

@@ -131,7 +131,7 @@ impl Tables {
             requested_bytes: known(amounts.requested),
             charged_bytes: known(amounts.charged).filter(|_| charged),
             peak_charged_bytes: known(peak.max(amounts.peak_charged))
-                .filter(|_| charged && !self.blind),
+                .filter(|_| charged && self.knows_peaks()),
             live_allocations: known(amounts.live),
             allocations: seen(amounts.allocations),
             frees: seen(amounts.frees),
