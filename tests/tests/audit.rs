@@ -1,7 +1,10 @@
 //! memmon checks itself: its rows against the allocators' own state, on demand and now and then;
 //! what differs is put right, and says so.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use memmon::tables::{
@@ -12,7 +15,7 @@ use memmon_tests::{
     check::{agrees, holds, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
     lab::{self, Workload},
-    memmon::{Daemon, charged, query, run, usage},
+    memmon::{Daemon, Ward, charged, query, run, usage},
 };
 
 const BOTH: [Layout; 2] = [Layout::Inline, Layout::Pimpl];
@@ -303,8 +306,9 @@ fn without_a_daemon() -> Result<()> {
 
 #[test]
 fn nothing_to_audit() -> Result<()> {
-    for (pid, code) in [("999999999", 4), ("1", 4)] {
-        let output = run(&["audit", "--pid", pid])?;
+    let other = Ward(Command::new("sleep").arg("60").spawn()?);
+    for (pid, code) in [(999_999_999, 4), (other.0.id(), 4)] {
+        let output = run(&["audit", "--pid", &pid.to_string()])?;
         assert_eq!(
             output.status.code(),
             Some(code),

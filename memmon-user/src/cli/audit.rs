@@ -28,7 +28,7 @@ pub async fn main(args: &Audit) -> Result<ExitCode, Failure> {
         None => look(args, args.runtimes.load()?).await?,
     };
     for pid in &args.pids {
-        if report.processes == 0 && query::maps_no_runtime(&runtimes, *pid) {
+        if report.processes == 0 || query::maps_no_runtime(&runtimes, *pid) {
             return Err(query::no_runtime(*pid));
         }
     }
