@@ -110,6 +110,9 @@ pub fn main(args: &Args) -> Result<()> {
     .env("MEMMON_VERSIONS", versions.join(" "))
     .env("MEMMON_LIBTT_DIR", &libraries)
     .env("MEMMON_BIN", &binary);
+    if args.full {
+        test.env("MEMMON_LIBTT_ALL", "1");
+    }
     match prometheus {
         Ok(folder) => {
             test.env("MEMMON_PROMETHEUS", folder);
@@ -121,7 +124,7 @@ pub fn main(args: &Args) -> Result<()> {
         // Cargo builds as the user; the tests alone run as root.
         test.env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
-            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_PROMETHEUS,MEMMON_BIN,HOME,PATH",
+            "sudo --preserve-env=MEMMON_LAB,MEMMON_VERSIONS,MEMMON_LIBTT_DIR,MEMMON_LIBTT_ALL,MEMMON_PROMETHEUS,MEMMON_BIN,HOME,PATH",
         );
     }
     check("tests", run(&mut test));
