@@ -248,5 +248,6 @@ pub fn usage(device: i64, pool: &str, requested: u64, charged: u64, live: u64) -
         frees: Some(live * 4),
         failed_allocations: Some(0),
         exact: true,
+        rebased: 0,
     }
 }

@@ -94,6 +94,7 @@ pub(super) fn examine(readers: &Readers, subject: Subject) -> Examined {
             let context = Context {
                 readers,
                 proc: subject.proc,
+                pid: subject.pid,
                 baselines: &subject.baselines,
                 model: model.as_ref(),
                 view: &view,
@@ -129,6 +130,7 @@ pub(super) fn look_again(readers: &Readers, examined: &mut Examined) {
         let context = Context {
             readers,
             proc: subject.proc,
+            pid: subject.pid,
             baselines: &subject.baselines,
             model: model.as_ref(),
             view: &view,
@@ -155,6 +157,7 @@ fn known_roots(readers: &Readers, proc: Proc, space: u32) -> BTreeSet<Root> {
 pub(super) struct Context<'a> {
     pub readers: &'a Readers,
     pub proc: Proc,
+    pub pid: u32,
     pub baselines: &'a HashMap<RowKey, Baseline>,
     pub model: &'a dyn Model,
     pub view: &'a View,
@@ -329,9 +332,12 @@ impl Context<'_> {
                     continue;
                 }
                 let first = first_looks.get(key);
-                // No difference, or the same one as before the pause.
+                // No difference, or the same one as before the pause, and nothing has happened since:
+                // whoever was in the middle of something then has come to its end.
                 let is_same = first.is_some_and(|first| {
-                    first.verdict == Verdict::Differs && first.difference() == new.difference()
+                    first.verdict == Verdict::Differs
+                        && first.row == new.row
+                        && first.difference() == new.difference()
                 });
                 let is_under_way = is_frozen || pending.contains(&key.owner);
                 if new.verdict != Verdict::Agreed && (!is_same || is_under_way) {
@@ -346,7 +352,7 @@ impl Context<'_> {
             look.found = Some(found);
         }
         if !open.is_empty() && !is_frozen {
-            self.compare_moving(look, &mut open);
+            self.compare_moving(look, &mut open, all);
         }
         for key in open {
             if let Some(row) = look.rows.get_mut(&key) {

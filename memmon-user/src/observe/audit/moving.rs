@@ -21,6 +21,7 @@ use super::{
 use crate::{
     runtimes::resolver::{FoundAllocation, FoundBlock, FoundOwner},
     tables::live::LiveEntry,
+    target::threads,
 };
 
 /// Walks that are put together, at the least and at the most. One may miss something in a list that
@@ -29,6 +30,9 @@ const LEAST: usize = 3;
 const MOST: usize = 24;
 const REST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(400);
+/// How long threads are waited for that want to run and do not.
+const BREATH: Duration = Duration::from_millis(20);
+const PATIENCE: usize = 15;
 
 /// What is remembered at one moment.
 struct Remembered {
@@ -49,8 +53,14 @@ struct Seen {
 }
 
 impl Context<'_> {
-    /// Settles those of `open` that it can.
-    pub(super) fn compare_moving(&self, look: &mut RootLook, open: &mut BTreeSet<RowKey>) {
+    /// Settles those of `open` that it can. What seems to differ is only put right where nothing was
+    /// claimed so far (`unproven`): otherwise it is left until the process holds still.
+    pub(super) fn compare_moving(
+        &self,
+        look: &mut RootLook,
+        open: &mut BTreeSet<RowKey>,
+        unproven: bool,
+    ) {
         let Some(before) = self.remembered(look.space) else {
             return;
         };
@@ -68,6 +78,9 @@ impl Context<'_> {
             let Some(verdict) = self.judge_moving(look, key, &seen, &before, &after) else {
                 continue;
             };
+            if verdict != Verdict::Held && !unproven {
+                continue;
+            }
             let row = self.readers.rows.get(key).unwrap_or_default();
             let baseline = self.baselines.get(&key).copied().unwrap_or_default();
             let ledger = Sums::of_row(&row, &baseline);
@@ -99,7 +112,7 @@ impl Context<'_> {
         after: &Remembered,
     ) -> Option<Verdict> {
         let of_row = |entry: &&LiveEntry| entry.row_key() == key;
-        let missing: Vec<FoundAllocation> = seen
+        let mut missing: Vec<FoundAllocation> = seen
             .allocations
             .values()
             .filter(|(_, walks)| *walks == seen.walks)
@@ -139,11 +152,43 @@ impl Context<'_> {
         if !unexplained.iter().all(is_explained) {
             return None;
         }
+        if !missing.is_empty() {
+            missing = self.still_missing(look, &missing)?;
+        }
         Some(if missing.is_empty() && ghosts.is_empty() {
             Verdict::Held
         } else {
             Verdict::Mend(Box::new(Correction { missing, ghosts }))
         })
+    }
+
+    /// Those that are missing when every thread has moved on: one that was stopped in the middle of
+    /// an allocation, or of a free, has told of it by then. None where one does not move on.
+    fn still_missing(
+        &self,
+        look: &RootLook,
+        missing: &[FoundAllocation],
+    ) -> Option<Vec<FoundAllocation>> {
+        let begun = threads::of_process(self.pid);
+        for _ in 0..PATIENCE {
+            thread::sleep(BREATH);
+            if begun.stand_still(&threads::of_process(self.pid)) {
+                continue;
+            }
+            let keys: Vec<u64> = missing.iter().map(|found| found.key).collect();
+            let held = self.view.holds(self.model, look.root, &keys).ok()?;
+            let is_missing = |found: &&FoundAllocation| {
+                let key = LiveKey {
+                    proc: self.proc,
+                    key: found.key,
+                    space: look.space,
+                    reserved: 0,
+                };
+                held.contains(&found.key) && self.readers.live.get(key).is_none()
+            };
+            return Some(missing.iter().filter(is_missing).copied().collect());
+        }
+        None
     }
 
     fn is_remembered(&self, entry: &LiveEntry) -> bool {
