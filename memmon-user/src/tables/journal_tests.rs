@@ -1,6 +1,6 @@
 //! What was told, told again: from the start, from a checkpoint, and event by event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memmon_ebpf::ledger::{RowKey, RowValue};
 use proptest::prelude::*;
@@ -233,7 +233,8 @@ impl World {
                 .or_default()
                 .add(entry.requested, entry.charged);
         }
-        let keys: Vec<RowKey> = self.rows.keys().chain(own.keys()).copied().collect();
+        let known = self.rows.keys().chain(self.baselines.keys());
+        let keys: BTreeSet<RowKey> = known.chain(own.keys()).copied().collect();
         for key in keys {
             let own = own.get(&key).copied().unwrap_or_default();
             let kernel = self.rows.get(&key).copied().unwrap_or_default();
