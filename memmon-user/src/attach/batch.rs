@@ -11,11 +11,6 @@ use super::wire::Wire;
 
 /// `BPF_MAP_LOOKUP_ELEM`.
 const LOOKUP: libc::c_int = 1;
-/// `BPF_MAP_UPDATE_ELEM`.
-const UPDATE: libc::c_int = 2;
-/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`, of hash maps since Linux 5.14.
-const TAKE: libc::c_int = 21;
-const NO_EXIST: u64 = 1;
 /// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
 const LOOKUP_BATCH: libc::c_int = 24;
 /// More than a bucket of a map ever holds, or the kernel asks for more.
@@ -47,7 +42,7 @@ struct ElementAttr {
     flags: u64,
 }
 
-/// A hash map with these keys and values, for other threads than the one that owns it.
+/// A hash map with these keys and values, for reading only.
 #[derive(Debug)]
 pub struct Reader<K, V> {
     map: OwnedFd,
@@ -75,34 +70,18 @@ where
 
     /// One entry, as it is now; none where there is none, or it cannot be read.
     pub fn get(&self, key: K) -> Option<V> {
-        self.element(LOOKUP, key, V::default(), 0)
-    }
-
-    /// Removes one entry, and says what it was at that moment; none where there is none, or this
-    /// kernel cannot do it.
-    pub fn take(&self, key: K) -> Option<V> {
-        self.element(TAKE, key, V::default(), 0)
-    }
-
-    /// False where the key is there already, or the map is full.
-    pub fn add(&self, key: K, value: V) -> bool {
-        self.element(UPDATE, key, value, NO_EXIST).is_some()
-    }
-
-    fn element(&self, command: libc::c_int, key: K, value: V, flags: u64) -> Option<V> {
-        let (mut key, mut value) = ([key], [value]);
+        let (mut key, mut value) = ([key], [V::default()]);
         let mut attr = ElementAttr {
             map_fd: self.map.as_raw_fd().cast_unsigned(),
             key: address(&mut key),
             value: address(&mut value),
-            flags,
             ..ElementAttr::default()
         };
-        // SAFETY: the map's keys and values have these sizes; the kernel reads or writes one value.
+        // SAFETY: the map's keys and values have these sizes; the kernel writes one value.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
-                command,
+                LOOKUP,
                 &raw mut attr,
                 size_of::<ElementAttr>(),
             )

@@ -197,12 +197,8 @@ impl Observer {
             self.conclude_process(examined, &mut report.rows);
         }
         report.left_out = left_out as u64;
-        if !traced.is_empty() {
-            for (proc, pid) in &traced {
-                self.set_flag(*pid, *proc, proc_flag::RECOVERING, false);
-            }
-            let procs = traced.iter().map(|(proc, _)| *proc).collect();
-            self.auditor.sweep(procs);
+        for (proc, pid) in traced {
+            self.set_flag(pid, proc, proc_flag::RECOVERING, false);
         }
         self.tables.raise_peaks();
         self.tell_differences(&report);

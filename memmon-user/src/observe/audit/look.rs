@@ -44,10 +44,10 @@ pub(in crate::observe) struct RootLook {
 }
 
 impl RootLook {
+    /// Rows that merely move are no suspects: looking closer would leave traces of every free, and
+    /// one day the process holds still.
     pub(super) fn is_suspect(&self) -> bool {
-        self.rows
-            .values()
-            .any(|row| row.is_suspect() || row.verdict == Verdict::Moving)
+        self.rows.values().any(RowLook::is_suspect)
     }
 
     /// What is not known by now will not be.
@@ -351,8 +351,8 @@ impl Context<'_> {
             }
             look.found = Some(found);
         }
-        if !open.is_empty() && !is_frozen {
-            self.compare_moving(look, &mut open, all);
+        if all && !open.is_empty() && !is_frozen {
+            self.compare_moving(look, &mut open);
         }
         for key in open {
             if let Some(row) = look.rows.get_mut(&key) {

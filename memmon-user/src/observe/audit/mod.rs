@@ -12,7 +12,7 @@ mod look;
 mod moving;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     sync::{Arc, mpsc},
     thread,
@@ -20,7 +20,7 @@ use std::{
 };
 
 use memmon_ebpf::ledger::{
-    LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, RowKey, RowValue, live_flag,
+    LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, RowKey, RowValue,
 };
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
@@ -97,12 +97,6 @@ pub(super) struct Outcome {
     pub healing: bool,
 }
 
-enum Job {
-    Audit(Task),
-    /// Traces of frees in these processes are of no use any more.
-    Sweep(HashSet<Proc>),
-}
-
 struct Task {
     subjects: Vec<Subject>,
     reply: Option<oneshot::Sender<Report>>,
@@ -119,7 +113,7 @@ struct Readers {
 
 /// The thread, and what it found out.
 pub(super) struct Auditor {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::SyncSender<Task>,
     pub findings: tokio_mpsc::Receiver<Finding>,
     /// Audits that were asked for and have not ended.
     pub running: usize,
@@ -133,19 +127,12 @@ impl Auditor {
             live: kernel.live.reader()?,
             pending: kernel.pending.reader()?,
         };
-        let (jobs, inbox) = mpsc::sync_channel::<Job>(WAITING);
+        let (jobs, inbox) = mpsc::sync_channel::<Task>(WAITING);
         let (found, findings) = tokio_mpsc::channel(1);
         thread::Builder::new()
             .name("auditor".to_owned())
             .spawn(move || {
-                for job in inbox {
-                    let task = match job {
-                        Job::Audit(task) => task,
-                        Job::Sweep(procs) => {
-                            sweep(&readers, &procs);
-                            continue;
-                        }
-                    };
+                for task in inbox {
                     let outcome = round(&readers, task, &found);
                     if found
                         .blocking_send(Finding::Ended(Box::new(outcome)))
@@ -164,13 +151,9 @@ impl Auditor {
 
     /// False where too many wait already.
     fn begin(&mut self, task: Task) -> bool {
-        let is_begun = self.jobs.try_send(Job::Audit(task)).is_ok();
+        let is_begun = self.jobs.try_send(task).is_ok();
         self.running += usize::from(is_begun);
         is_begun
-    }
-
-    fn sweep(&self, procs: HashSet<Proc>) {
-        let _ = self.jobs.try_send(Job::Sweep(procs));
     }
 }
 
@@ -215,25 +198,6 @@ fn round(readers: &Readers, task: Task, found: &tokio_mpsc::Sender<Finding>) -> 
         reply,
         skipped,
         healing,
-    }
-}
-
-/// One that an allocation overtakes is put back: between the two it is not remembered, for about a
-/// microsecond.
-fn sweep(readers: &Readers, procs: &HashSet<Proc>) {
-    let mut traces = Vec::new();
-    let is_trace = |value: &LiveValue| value.flags & live_flag::TOMBSTONE != 0;
-    let _ = readers.live.read(|key, value| {
-        if is_trace(&value) && procs.contains(&key.proc) {
-            traces.push(key);
-        }
-    });
-    for key in traces {
-        if let Some(value) = readers.live.take(key)
-            && !is_trace(&value)
-        {
-            readers.live.add(key, value);
-        }
     }
 }
 

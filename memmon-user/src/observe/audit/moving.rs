@@ -53,14 +53,8 @@ struct Seen {
 }
 
 impl Context<'_> {
-    /// Settles those of `open` that it can. What seems to differ is only put right where nothing was
-    /// claimed so far (`unproven`): otherwise it is left until the process holds still.
-    pub(super) fn compare_moving(
-        &self,
-        look: &mut RootLook,
-        open: &mut BTreeSet<RowKey>,
-        unproven: bool,
-    ) {
+    /// Settles those of `open` that it can, in a process of which nothing was claimed so far.
+    pub(super) fn compare_moving(&self, look: &mut RootLook, open: &mut BTreeSet<RowKey>) {
         let Some(before) = self.remembered(look.space) else {
             return;
         };
@@ -78,9 +72,6 @@ impl Context<'_> {
             let Some(verdict) = self.judge_moving(look, key, &seen, &before, &after) else {
                 continue;
             };
-            if verdict != Verdict::Held && !unproven {
-                continue;
-            }
             let row = self.readers.rows.get(key).unwrap_or_default();
             let baseline = self.baselines.get(&key).copied().unwrap_or_default();
             let ledger = Sums::of_row(&row, &baseline);
