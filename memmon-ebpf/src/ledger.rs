@@ -26,6 +26,10 @@ pub mod proc_flag {
     pub const RECOVERING: u32 = 4;
     /// An allocation could not be read at all: no number of the process is sure to be whole.
     pub const INEXACT: u32 = 8;
+    /// Probes are being placed, and what it held before has not been read yet: a free of something
+    /// unknown says nothing. It leaves no tombstone either: the same key may be allocated anew
+    /// before that is seen.
+    pub const UNREAD: u32 = 16;
 }
 
 /// `OWNERS`: who holds memory in a process.
@@ -143,8 +147,6 @@ pub struct RowValue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Counter {
-    /// Probe hits in observed processes.
-    Hits = 0,
     /// Allocations, frees and failures.
     Events = 1,
     /// Events that found the history ring full.

@@ -9,6 +9,8 @@
 pub const MAX_INSTRS: usize = 40;
 /// Registers of the interpreter. The first eight are the outputs, see [`reg`].
 pub const REGISTERS: usize = 16;
+/// Eight-byte words that one [`op::BLOCK`] reads at the most.
+pub const BLOCK_WORDS: usize = 10;
 /// Probe specs that can be loaded at one time, over all attached libraries.
 pub const MAX_SPECS: u32 = 4096;
 
@@ -112,6 +114,13 @@ pub mod op {
     pub const SUCCEED: u8 = 22;
     /// `dst = output[imm]` of the allocation pending on this thread, 0 where there is none.
     pub const PENDING: u8 = 23;
+    /// Reads `b` bytes (1 to 8 × [`super::BLOCK_WORDS`]) at `a + imm`, for the [`FIELD`]s after it.
+    /// One read is much cheaper than one for each field.
+    pub const BLOCK: u8 = 24;
+    /// `dst` = the word `a` (a number, no register) of the last [`BLOCK`], shifted right by `imm` bits
+    /// and narrowed to the width `b`. Undefined where the block did not reach that far, and after a
+    /// [`LOAD`] or [`STACK`].
+    pub const FIELD: u8 = 25;
 }
 
 /// Widths of [`op::LOAD`] and [`op::CAST`].

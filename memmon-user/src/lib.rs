@@ -2,7 +2,7 @@
 //!
 //! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`]; [`observe`]
 //! drives it. What differs between runtimes is in [`runtimes`]; [`elf`] reads library files, and
-//! [`target`] processes. [`server`] shares one observation; [`doctor`] says what the machine
+//! [`target`] processes; [`rights`] says what each thread may do. [`server`] shares one observation; [`doctor`] says what the machine
 //! allows; [`cli`] is the command line.
 
 pub mod attach;
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod elf;
 pub mod observe;
 pub mod recording;
+pub mod rights;
 pub mod runtimes;
 pub mod server;
 pub mod tables;

@@ -2,7 +2,9 @@
 
 pub mod check;
 mod elf_damage;
+pub mod filter;
 pub mod fixture;
+pub mod kernel_maps;
 pub mod lab;
 pub mod memmon;
 pub mod nobody;
@@ -10,5 +12,6 @@ pub mod people;
 pub mod prometheus;
 pub mod raw;
 pub mod recorder;
+pub mod rights;
 pub mod screen;
 pub mod tracy;

@@ -109,17 +109,27 @@ impl Daemon {
         launcher: &mut Command,
         args: &[&str],
     ) -> anyhow::Result<Self> {
+        Self::start_copy(&binary(), directory, launcher, args)
+    }
+
+    /// The same with another file of the program, as others can run it.
+    pub fn start_copy(
+        program: &Path,
+        directory: tempfile::TempDir,
+        launcher: &mut Command,
+        args: &[&str],
+    ) -> anyhow::Result<Self> {
         let socket = directory.path().join("socket");
         // What a killed daemon left is no sign of this one.
         let before = identity(&socket);
         let mut child = launcher
-            .arg(binary())
+            .arg(program)
             .args(["serve", "--socket"])
             .arg(&socket)
             .args(args)
             .stdin(Stdio::null())
             .spawn()
-            .with_context(|| format!("cannot run {}; build it first", binary().display()))?;
+            .with_context(|| format!("cannot run {}; build it first", program.display()))?;
         let until = Instant::now() + Duration::from_secs(30);
         while identity(&socket) == before {
             if let Some(status) = child.try_wait()? {

@@ -155,6 +155,40 @@ fn deleted_while_mapped() -> Result<()> {
 
 /// An upgrade under a running program: the old one runs on with the old file, the next one has
 /// the new, which has another layout.
+/// Its probes would keep the file, and what it lies on, for ever.
+#[test]
+fn deleted_and_no_longer_mapped() -> Result<()> {
+    let daemon = Daemon::start(&[])?;
+    let (dir, program) = copy(Layout::Pimpl)?;
+    let path = dir.path().join("libtt_metal.so");
+    let mut driver = spawn(&program)?;
+    agrees(&daemon, &driver.ask("alloc a DRAM 65536 4096")?)?;
+    let attached = |snapshot: &Snapshot| {
+        let mut rows = snapshot.libraries.iter();
+        let path = path.to_string_lossy();
+        rows.any(|library| library.path == path && library.probes > 0)
+    };
+    ensure!(attached(&daemon.snapshot()?));
+    drop(dir);
+    // As long as it is mapped, it is observed.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    agrees(&daemon, &driver.ask("alloc b DRAM 65536 4096")?)?;
+    ensure!(attached(&daemon.snapshot()?));
+    driver.finish()?;
+    daemon.wait_for("being let go of", |snapshot| {
+        (!attached(snapshot)).then_some(())
+    })?;
+    // One that is still there stays: the next who maps it is seen from its first allocation on.
+    let (_dir, program) = copy(Layout::Pimpl)?;
+    let mut first = spawn(&program)?;
+    agrees(&daemon, &first.ask("alloc a DRAM 65536 4096")?)?;
+    first.finish()?;
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let mut second = spawn(&program)?;
+    agrees_from_start(&daemon, &second.ask("alloc a DRAM 65536 4096")?)?;
+    Ok(())
+}
+
 #[test]
 fn replaced_on_disk() -> Result<()> {
     let (dir, program) = copy(Layout::Inline)?;

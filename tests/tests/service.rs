@@ -2,8 +2,10 @@
 //! `deploy/systemd` leaves it.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    os::unix::net::UnixDatagram,
+    io::Error,
+    os::unix::{net::UnixDatagram, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -12,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     check::{acquainted, agrees},
+    filter,
     fixture::{Driver, Fault, Fixture, Layout},
     memmon::{self, Daemon},
     people::{Open, as_nobody, open_directory},
@@ -121,6 +124,52 @@ fn the_unit_is_sound() -> Result<()> {
     let snippet = fs::read_to_string(deploy("sysusers.d/memmon-ebpf.conf"))?;
     let group = words.last().context("a group")?;
     ensure!(snippet.contains(&format!("g {group} ")), "{snippet}");
+    Ok(())
+}
+
+/// Under the unit's filter of system calls it does all of its work. Where a filter keeps it from giving up
+/// rights, it says so and does not run with them.
+#[test]
+fn the_units_system_calls_suffice() -> Result<()> {
+    let unit = fs::read_to_string(deploy("systemd/memmon-ebpf.service"))?;
+    let mut allowed = filter::allowed(&unit)?;
+    let filtered = |allowed: &BTreeSet<String>| -> Result<_> {
+        let program = filter::program(allowed)?;
+        let prepare = move |command: &mut Command| {
+            // SAFETY: makes system calls only; what it reads was made before.
+            unsafe {
+                command.pre_exec(move || {
+                    seccompiler::apply_filter(&program).map_err(|_| Error::last_os_error())
+                });
+            }
+        };
+        Ok(prepare)
+    };
+    let spawn = || Fixture::get(Layout::Inline, Fault::None)?.spawn();
+    let mut early = spawn()?;
+    early.ask("leak 3 2097152")?;
+    let daemon = Daemon::start_in(
+        open_directory()?,
+        filtered(&allowed)?,
+        &["--socket-group", "daemon", "--metrics", "0"],
+    )?;
+    let mut late = spawn()?;
+    for driver in [&mut early, &mut late] {
+        acquainted(&daemon, driver.pid())?;
+        let answer = driver.ask("alloc a DRAM 2097152 2048")?;
+        agrees(&daemon, &answer)?;
+    }
+    daemon.terminate()?;
+    ensure!(allowed.remove("capset"));
+    let mut command = memmon::command(["serve", "-p", "1", "--socket", "/nowhere/socket"]);
+    filtered(&allowed)?(&mut command);
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    ensure!(
+        said.contains("must allow capget, capset and prctl"),
+        "{said}"
+    );
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod bpf;
 mod build;
 mod demo;
 mod fixture;
+mod fuzz;
 mod lab;
 mod packages;
 mod paths;
@@ -12,6 +13,7 @@ mod perfetto;
 mod prometheus;
 mod run;
 mod shell;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -38,8 +40,12 @@ enum Verb {
     Run(run::Args),
     /// Check everything: formatting, lints, the BPF object, unit and end-to-end tests
     Test(test::Args),
+    /// Feed everything that reads foreign bytes with what nobody expects (libFuzzer)
+    Fuzz(fuzz::Args),
     /// Measure what observing costs, and how long attaching and quitting take
     Bench(bench::Args),
+    /// Compare memmon with the allocators themselves under load, for half an hour
+    Soak(soak::Args),
     /// Install real releases of ttnn that run without hardware
     Lab(lab::Args),
     /// Build the BPF programs into memmon-ebpf/object (which is committed: users need not do this)
@@ -51,7 +57,9 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::main(&args),
         Verb::Run(args) => run::main(&args),
         Verb::Test(args) => test::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Soak(args) => soak::main(&args),
         Verb::Lab(args) => lab::main(&args),
         Verb::Bpf(args) => bpf::main(&args),
     };

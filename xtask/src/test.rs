@@ -1,17 +1,21 @@
 //! `cargo xtask test`: every check there is, with what it needs installed first.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, lab, packages, paths, perfetto, prometheus,
+    bpf, build, fuzz, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
+/// Seconds for each fuzz target.
+const FUZZED: u64 = 5;
+const FUZZED_IN_FULL: u64 = 60;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// On five releases of ttnn instead of two, and the libraries of every release
+    /// On five releases of ttnn instead of two, the libraries of every release, and longer fuzzing
     #[arg(long)]
     full: bool,
 }
@@ -49,6 +53,9 @@ pub fn main(args: &Args) -> Result<()> {
         "formatting",
         run(cargo(&repository).args(["fmt", "--all", "--check"])),
     );
+    // A workspace of its own.
+    let fuzz = ["fmt", "--check", "--manifest-path", "tests/fuzz/Cargo.toml"];
+    check("formatting", run(cargo(&repository).args(fuzz)));
     step("clippy");
     check(
         "clippy",
@@ -97,6 +104,8 @@ pub fn main(args: &Args) -> Result<()> {
     check("Perfetto", perfetto::install(&cache));
     let binary = build::release(&repository)?;
 
+    check("verifier", verified(&binary, root));
+
     step(format!("tests, with ttnn {}", versions.join(" ")));
     let mut test = cargo(&repository);
     test.args([
@@ -128,8 +137,52 @@ pub fn main(args: &Args) -> Result<()> {
         );
     }
     check("tests", run(&mut test));
+    check(
+        "fuzzing",
+        fuzz::check(if args.full { FUZZED_IN_FULL } else { FUZZED }),
+    );
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Instructions that the kernel's verifier may have to go through for the program that every probe runs. It gives up at
+/// a million; older kernels see fewer states as equal than the one that this runs on.
+const MOST_VERIFIED: u64 = 100_000;
+
+/// Says how many there are.
+fn verified(binary: &Path, root: bool) -> Result<()> {
+    let mut doctor = Command::new(if root {
+        binary.as_os_str()
+    } else {
+        "sudo".as_ref()
+    });
+    if !root {
+        doctor.arg(binary);
+    }
+    // It finds fault with much that does not concern this: what it says counts.
+    let output = doctor.args(["doctor", "--format", "json"]).output()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let count = report["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|check| check["finding"].as_str())
+        .find_map(|finding| {
+            let (before, _) = finding.split_once(" instructions verified a probe")?;
+            before.rsplit('(').next()?.parse::<u64>().ok()
+        });
+    match count {
+        Some(count) if count > MOST_VERIFIED => bail!(
+            "the verifier goes through {count} instructions of a probe, {MOST_VERIFIED} at the most are wanted"
+        ),
+        Some(count) => step(format!(
+            "{count} instructions verified a probe, {MOST_VERIFIED} at the most"
+        )),
+        None => {
+            step("NOT CHECKED, how many instructions are verified a probe: the kernel does not say")
+        }
     }
     Ok(())
 }

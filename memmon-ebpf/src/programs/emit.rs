@@ -22,28 +22,44 @@ const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 
 #[inline(always)]
-fn header(kind: u32, len: usize, process: &Process) -> Header {
+fn header(kind: u32, len: usize, process: &Process, time_ns: u64) -> Header {
     Header {
         version: WIRE_VERSION,
         len: len as u16,
         kind,
-        // SAFETY: no arguments.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        time_ns,
         proc: process.proc,
         tgid: process.tgid,
         tid: process.tid,
     }
 }
 
+/// Nanoseconds since boot.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
 #[inline(always)]
 pub fn history(kind: HistoryKind, process: &Process, fill: impl FnOnce(&mut History)) {
+    history_at(now(), kind, process, fill);
+}
+
+#[inline(always)]
+pub fn history_at(
+    time_ns: u64,
+    kind: HistoryKind,
+    process: &Process,
+    fill: impl FnOnce(&mut History),
+) {
     counters::count(Counter::Events);
     let Some(mut entry) = reserve::<History>(&HISTORY) else {
         counters::count(Counter::LostHistory);
         return;
     };
     let record = entry.write(History {
-        header: header(kind as u32, size_of::<History>(), process),
+        header: header(kind as u32, size_of::<History>(), process, time_ns),
         key: 0,
         owner: 0,
         requested: 0,
@@ -73,7 +89,7 @@ pub fn control(kind: ControlKind, process: &Process, fill: impl FnOnce(&mut Cont
         return;
     };
     let record = entry.write(Control {
-        header: header(kind as u32, size_of::<Control>(), process),
+        header: header(kind as u32, size_of::<Control>(), process, now()),
         owner: 0,
         device: 0,
         aux: 0,

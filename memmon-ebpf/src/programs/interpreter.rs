@@ -1,14 +1,18 @@
 //! Runs a [`ProbeSpec`]: straight-line code over sixteen registers.
 
-use aya_ebpf::{bindings::pt_regs, helpers::bpf_probe_read_user};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_probe_read_user};
 use memmon_ebpf::{
     ledger::PendingKey,
-    spec::{MAX_INSTRS, ProbeSpec, REGISTERS, op, width},
+    spec::{BLOCK_WORDS, MAX_INSTRS, ProbeSpec, REGISTERS, op, width},
 };
 
 use crate::maps::PENDING;
 
 /// How a probe's program ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Outcome {
     Done,
     /// The probed call says that it failed.
@@ -18,31 +22,35 @@ pub enum Outcome {
     ReadFailed,
 }
 
-type Registers = [u64; REGISTERS];
+pub type Registers = [u64; REGISTERS];
+/// What was read last.
+type Block = [u64; BLOCK_WORDS];
 
-/// All zero, store by store: `[0; N]` would call a byte loop.
+/// Zero, store by store and in place: `[0; N]` would call a loop over bytes, and so would a copy.
 #[inline(always)]
-pub fn registers() -> Registers {
-    let mut values = core::mem::MaybeUninit::<Registers>::uninit();
-    let first: *mut u64 = values.as_mut_ptr().cast();
+pub fn zeroed<const N: usize>(words: &mut MaybeUninit<[u64; N]>) -> &mut [u64; N] {
+    let first: *mut u64 = words.as_mut_ptr().cast();
     // SAFETY: every element is written, within the array.
     unsafe {
         let mut index = 0;
-        while index < REGISTERS {
+        while index < N {
             first.add(index).write_volatile(0);
             index += 1;
         }
-        values.assume_init()
+        words.assume_init_mut()
     }
 }
 
-#[inline(always)]
+/// A function of its own: its part of the stack is free again when the ledger needs one.
+#[inline(never)]
 pub fn run(
     spec: &ProbeSpec,
     regs: *const pt_regs,
     pending: &PendingKey,
     values: &mut Registers,
 ) -> Outcome {
+    let mut block = MaybeUninit::<Block>::uninit();
+    let block = zeroed(&mut block);
     let len = spec.len as usize;
     for index in 0..MAX_INSTRS {
         if index >= len {
@@ -59,19 +67,36 @@ pub fn run(
             op::STACK => {
                 // SAFETY: the kernel hands a valid register set.
                 let sp = unsafe { (*regs).rsp };
-                match load(sp.wrapping_add(imm.wrapping_mul(8)), width::U64) {
-                    Some(value) => value,
-                    None => return Outcome::ReadFailed,
+                if !read(block, sp.wrapping_add(imm.wrapping_mul(8)), width::U64) {
+                    return Outcome::ReadFailed;
                 }
+                block[0]
             }
             // SAFETY: as above.
             op::RET => unsafe { (*regs).rax },
             op::CONST => imm,
             op::CONST_HIGH => (values[dst] & 0xffff_ffff) | (imm << 32),
-            op::LOAD => match load(a.wrapping_add(imm), instr.b) {
-                Some(value) => value,
-                None => return Outcome::ReadFailed,
-            },
+            op::LOAD => {
+                // One read of the widest size could cross into an unmapped page: what was asked for.
+                block[0] = 0;
+                if !read(block, a.wrapping_add(imm), instr.b & !width::SIGNED) {
+                    return Outcome::ReadFailed;
+                }
+                narrow(block[0], instr.b)
+            }
+            op::BLOCK => {
+                if !read(block, a.wrapping_add(imm), instr.b) {
+                    return Outcome::ReadFailed;
+                }
+                continue;
+            }
+            op::FIELD => {
+                let word = instr.a as usize;
+                if word >= BLOCK_WORDS {
+                    return Outcome::ReadFailed;
+                }
+                narrow(block[word] >> (imm & 63), instr.b)
+            }
             op::CAST => narrow(a, instr.b),
             op::ADD => a.wrapping_add(b),
             op::SUB => a.wrapping_sub(b),
@@ -147,29 +172,22 @@ fn argument(regs: *const pt_regs, index: i32) -> u64 {
     }
 }
 
+/// Fills the beginning of the block from the target; the rest stays. One call for every size: each
+/// place that calls is verified anew.
 #[inline(always)]
-fn load(address: u64, kind: u8) -> Option<u64> {
-    // One read of the widest size could cross into an unmapped page: read what was asked for.
-    // SAFETY: the helper checks the address and fails where it cannot be read.
-    let value = unsafe {
-        match kind & !width::SIGNED {
-            width::U8 => bpf_probe_read_user(address as *const u8).ok()? as u64,
-            width::U16 => bpf_probe_read_user(address as *const u16).ok()? as u64,
-            width::U32 => bpf_probe_read_user(address as *const u32).ok()? as u64,
-            _ => bpf_probe_read_user(address as *const u64).ok()?,
-        }
-    };
-    Some(narrow(value, kind))
+fn read(block: &mut Block, address: u64, bytes: u8) -> bool {
+    let bytes = bytes as u32;
+    if bytes as usize > size_of::<Block>() {
+        return false;
+    }
+    // SAFETY: the block has room for that; the helper checks the address and fails where it cannot be read.
+    unsafe { bpf_probe_read_user(block.as_mut_ptr().cast(), bytes, address as *const _) == 0 }
 }
 
+/// Widths are powers of two up to 8.
 #[inline(always)]
 fn narrow(value: u64, kind: u8) -> u64 {
-    let shift = match kind & !width::SIGNED {
-        width::U8 => 56,
-        width::U16 => 48,
-        width::U32 => 32,
-        _ => 0,
-    };
+    let shift = (64 - 8 * (kind & !width::SIGNED) as u32) & 63;
     if kind & width::SIGNED == 0 {
         (value << shift) >> shift
     } else {

@@ -17,6 +17,7 @@ mod lifecycle;
 mod maps;
 mod oddities;
 mod process;
+mod stack;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -29,6 +30,8 @@ use memmon_ebpf::{
     ledger::{Counter, PendingKey},
     spec::ProbeSpec,
 };
+
+use core::mem::MaybeUninit;
 
 use crate::interpreter::Outcome;
 
@@ -66,24 +69,25 @@ fn probe(regs: *const aya_ebpf::bindings::pt_regs, ctx: *mut core::ffi::c_void) 
     let cookie = unsafe { bpf_get_attach_cookie(ctx) };
     let Some(spec) = spec(cookie) else {
         counters::count(Counter::BadSpecs);
+        stack::keep_own(ctx);
         return 0;
     };
-    counters::count(Counter::Hits);
     let Some(process) = process::observe(tgid, tid) else {
         return 0;
     };
-    let mut values = interpreter::registers();
+    let mut values = MaybeUninit::uninit();
+    let values = interpreter::zeroed(&mut values);
     let pending = PendingKey {
         tid,
         space: spec.space,
     };
-    match interpreter::run(spec, regs, &pending, &mut values) {
-        Outcome::Done => ledger::apply(spec, &process, &mut values, true),
-        Outcome::CallFailed => ledger::apply(spec, &process, &mut values, false),
+    match interpreter::run(spec, regs, &pending, values) {
+        Outcome::Done => ledger::apply(spec, &process, values, true),
+        Outcome::CallFailed => ledger::apply(spec, &process, values, false),
         Outcome::NoEvent => {}
         Outcome::ReadFailed => {
             counters::count(Counter::FailedReads);
-            ledger::unreadable(spec, &process, &mut values);
+            ledger::unreadable(spec, &process, values);
         }
     }
     0

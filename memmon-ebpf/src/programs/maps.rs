@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use memmon_ebpf::{
     ledger::{
@@ -43,6 +43,10 @@ pub static ROWS: HashMap<RowKey, RowValue> = HashMap::with_max_entries(65536, 1)
 
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::SLOTS, 0);
+
+/// Always empty: see [`crate::stack`].
+#[map]
+pub static NO_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Slot 0: the last process number that was given out.
 #[map]

@@ -66,7 +66,7 @@ pub enum FeatureError {
     )]
     TooOld { release: String },
     #[error(
-        "cannot read the tracepoint `sched/{name}` ({cause}): mount tracefs, e.g. `mount -t tracefs tracefs /sys/kernel/tracing`"
+        "cannot read the tracepoint `sched/{name}` ({cause}): {}", Self::about_tracefs(.cause)
     )]
     Tracefs {
         name: &'static str,
@@ -77,6 +77,22 @@ pub enum FeatureError {
         name: &'static str,
         field: &'static str,
     },
+}
+
+impl FeatureError {
+    fn about_tracefs(cause: &io::Error) -> &'static str {
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "tracefs is root's, and others need CAP_DAC_READ_SEARCH"
+            }
+            _ => "mount tracefs, e.g. `mount -t tracefs tracefs /sys/kernel/tracing`",
+        }
+    }
+
+    /// Whether rights are what is missing: tracefs is root's.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Tracefs { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 impl Features {

@@ -1,9 +1,9 @@
 //! From a library and its probe specs to links in the kernel.
 
 pub mod batch;
-pub mod capabilities;
 pub mod features;
 pub mod kernel;
+mod landing;
 pub mod messages;
 pub mod plan;
 pub mod rings;

@@ -1,11 +1,14 @@
 //! From probes and a library file to points: every symbol found, or a reason why not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memmon_ebpf::spec::Action;
 
 use crate::{
-    attach::kernel::Point,
+    attach::{
+        kernel::Point,
+        landing::{self, Landing, Needs},
+    },
     elf::{Library, Pattern},
     runtimes::profile::{At, CompiledProbe, SymbolPattern},
 };
@@ -16,11 +19,14 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
     let mut missing = Vec::new();
     let mut taken = BTreeSet::new();
     let found = addresses(library, probes);
+    let landings = landings(library, probes, &found);
     for (probe, addresses) in probes.iter().zip(found) {
         if addresses.is_empty() && !probe.optional {
             missing.push(describe(probe));
         }
-        for address in addresses {
+        for entry in addresses.into_keys() {
+            let landing = landings.get(&entry).copied();
+            let address = landing.map_or(entry, |landing| landing.address);
             let file_offset = library
                 .file_offset(address)
                 .filter(|_| library.is_code(address))
@@ -34,6 +40,8 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
             if taken.insert((file_offset, at_return)) {
                 points.push(Point {
                     file_offset,
+                    moved: address - entry,
+                    single_stepped: landing.is_some_and(|landing| landing.single_stepped),
                     spec: probe.spec,
                     at_return,
                 });
@@ -68,18 +76,62 @@ fn turn(action: u8) -> u8 {
     .unwrap_or(u8::MAX)
 }
 
+/// How notes about points that the kernel steps through end.
+pub const SINGLE_STEPPED: &str =
+    "single-stepped by the kernel, which makes their functions slower than it has to be elsewhere";
+
+/// What is to be said about points that the kernel steps through.
+pub fn note(points: &[Point]) -> Option<String> {
+    let count = points.iter().filter(|point| point.single_stepped).count();
+    let verb = if count == 1 { "is" } else { "are" };
+    (count > 0).then(|| format!("{count} of {} probes {verb} {SINGLE_STEPPED}", points.len()))
+}
+
+/// For each function where its probes stand. All of one function stand together: two places would be two traps.
+fn landings(
+    library: &Library,
+    probes: &[CompiledProbe],
+    found: &[Addresses],
+) -> BTreeMap<u64, Landing> {
+    let mut functions: BTreeMap<u64, (u64, Needs)> = BTreeMap::new();
+    for (probe, addresses) in probes.iter().zip(found) {
+        let needs = Needs::of(&probe.spec, probe.at == At::Return);
+        for (address, size) in addresses {
+            functions
+                .entry(*address)
+                .and_modify(|(known, all)| {
+                    *known = one_size(*known, *size);
+                    *all = all.and(needs);
+                })
+                .or_insert((*size, needs));
+        }
+    }
+    functions
+        .into_iter()
+        .map(|(address, (size, needs))| (address, landing::of(library, address, size, needs)))
+        .collect()
+}
+
+/// Several names for one function: its size where they agree, else 0, which is none.
+fn one_size(one: u64, other: u64) -> u64 {
+    if one == other { one } else { 0 }
+}
+
+/// Of one probe: each function's address, and its size (0 where that is not known).
+type Addresses = BTreeMap<u64, u64>;
+
 /// The addresses of every probe, in one pass over the symbols.
-fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<BTreeSet<u64>> {
+fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<Addresses> {
     let mut patterns = Vec::new();
     let mut wanted: Vec<(usize, &SymbolPattern)> = Vec::new();
-    let mut found = vec![BTreeSet::new(); probes.len()];
+    let mut found = vec![Addresses::new(); probes.len()];
     for (index, probe) in probes.iter().enumerate() {
         for symbol in &probe.symbols {
             match symbol {
                 SymbolPattern::Exact(name) => patterns.push(Pattern::Exact(name)),
                 SymbolPattern::Prefix(prefix) => patterns.push(Pattern::Prefix(prefix)),
                 SymbolPattern::Plt(import) => {
-                    found[index].extend(library.plt_stub(import));
+                    found[index].extend(library.plt_stub(import).map(|address| (address, 0)));
                     continue;
                 }
             }
@@ -87,12 +139,14 @@ fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<BTreeSet<u64>> 
         }
     }
     for ((index, pattern), symbols) in wanted.into_iter().zip(library.symbols(&patterns)) {
-        found[index].extend(
-            symbols
-                .iter()
-                .filter(|symbol| pattern.matches(&symbol.name))
-                .map(|symbol| symbol.address),
-        );
+        for symbol in symbols {
+            if pattern.matches(&symbol.name) {
+                found[index]
+                    .entry(symbol.address)
+                    .and_modify(|size| *size = one_size(*size, symbol.size))
+                    .or_insert(symbol.size);
+            }
+        }
     }
     found
 }

@@ -1,6 +1,6 @@
 //! What the command line's own description is turned into: completions and manual pages.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path, process::ExitCode};
 
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
@@ -26,7 +26,8 @@ pub fn manual(folder: Option<&Path>) -> Result<ExitCode, Failure> {
     match folder {
         None => write(None, &page(&command)?.1)?,
         Some(folder) => {
-            fs::create_dir_all(folder).map_err(|error| {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            made.map_err(|error| {
                 Failure::new(format!(
                     "cannot make {}: {error}; name another folder with --output",
                     folder.display()

@@ -46,7 +46,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             .is_some_and(StartError::is_permission);
         if refused {
             let message = format!(
-                "{error:#}; run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+                "{error:#}; run it as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
             );
             return Self::with(NOT_PERMITTED, message);
         }

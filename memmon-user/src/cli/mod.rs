@@ -3,10 +3,14 @@
 mod access;
 mod args;
 mod audit;
+mod child;
 mod derived;
 mod doctor;
 mod exit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod logging;
+mod origin;
 mod profiles;
 mod query;
 mod record;
@@ -28,6 +32,7 @@ use self::{
     args::{Args, Command},
     exit::Failure,
 };
+use crate::rights::{Held, drop_all, or_end, unreadable};
 
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -46,6 +51,10 @@ pub fn main() -> ExitCode {
         // While this process has one thread: it gives up its rights.
         return crate::views::tracy::client::main();
     }
+    if !Held::now().is_empty() {
+        // Before there are threads of which some have fewer rights than others.
+        or_end(unreadable());
+    }
     logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
@@ -63,6 +72,8 @@ pub fn main() -> ExitCode {
 fn dispatch(args: Args) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // What takes rights is done by the main thread, or by one that was started for it.
+        .on_thread_start(|| or_end(drop_all()))
         .enable_all()
         .build()
         .context("cannot start")?;

@@ -23,7 +23,9 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     )?;
     // Said before anything about permission.
     check_pids(&args.scope.pids)?;
-    let snapshot = match ask_daemon(args).await? {
+    let client = daemon(args).await?;
+    rights::keep_to_look(args.output.file.as_deref())?;
+    let snapshot = match ask_daemon(client, args).await? {
         Some(snapshot) => snapshot,
         None => look(args, &runtimes)?.into(),
     };
@@ -64,8 +66,11 @@ pub async fn daemon(args: &Watch) -> Result<Option<Client>, Failure> {
     }
 }
 
-async fn ask_daemon(args: &Watch) -> Result<Option<Arc<Snapshot>>, Failure> {
-    let Some(client) = daemon(args).await? else {
+async fn ask_daemon(
+    client: Option<Client>,
+    args: &Watch,
+) -> Result<Option<Arc<Snapshot>>, Failure> {
+    let Some(client) = client else {
         return Ok(None);
     };
     match client.snapshot(args.filter()).await {

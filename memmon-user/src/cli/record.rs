@@ -11,8 +11,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{
     args::Record,
+    child::{self, Child},
     exit::{Failure, USAGE},
-    query, rights, run,
+    query, rights,
     watch::Ends,
 };
 use crate::{
@@ -67,7 +68,18 @@ async fn record(
     };
     let mut recorder = Recorder::begin(args, filter, target, &follower)?;
     let mut follower = follower.batches;
-    let mut ended = std::pin::pin!(ending(args, &mut ends));
+    let child = match args.command.as_slice() {
+        [] => None,
+        // It has what this thread has so far: the caller's rights.
+        words => Some(Child::start(words)?),
+    };
+    // Where there is a largest size, files are moved and made on the way.
+    let later = args.max_size.map(|_| args.file.as_path());
+    match child {
+        Some(_) => rights::keep_for_command(later)?,
+        None => rights::keep_to_write(later)?,
+    }
+    let mut ended = std::pin::pin!(ending(args, &mut ends, child));
     let ended = loop {
         tokio::select! {
             batch = follower.recv() => match batch {
@@ -97,7 +109,7 @@ async fn record(
     recorder.finish()?;
     match ended {
         Ended::AsAsked => Ok(ExitCode::SUCCESS),
-        Ended::Command(status) => Ok(run::code(status)),
+        Ended::Command(status) => Ok(child::code(status)),
         Ended::Full => {
             eprintln!("memmon-ebpf: it has the size that --max-size allows");
             Ok(ExitCode::SUCCESS)
@@ -116,23 +128,23 @@ enum Ended {
 }
 
 /// Waits until it is time to end.
-async fn ending(args: &Record, ends: &mut Ends) -> Result<Ended, Failure> {
+async fn ending(args: &Record, ends: &mut Ends, child: Option<Child>) -> Result<Ended, Failure> {
     let timeout = async {
         match args.duration {
             Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
             None => std::future::pending().await,
         }
     };
-    if args.command.is_empty() {
+    let Some(child) = child else {
         tokio::select! {
             () = ends.wait() => {}
             () = timeout => {}
         }
         return Ok(Ended::AsAsked);
-    }
+    };
     // Signals are the command's.
     tokio::select! {
-        status = run::command(&args.command) => status.map(Ended::Command),
+        status = child.wait() => status.map(Ended::Command),
         () = timeout => Ok(Ended::AsAsked),
     }
 }

@@ -5,6 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
 use super::{
     args::{Replay, ReplayFormat},
     exit::Failure,
+    rights,
 };
 use crate::{
     observe::clock,
@@ -24,6 +25,7 @@ const REFRESH: Duration = Duration::from_millis(100);
 pub async fn main(args: &Replay) -> Result<ExitCode, Failure> {
     let recording = Recording::open(&args.file)
         .map_err(|error| Failure::new(format!("cannot replay {}: {error}", args.file.display())))?;
+    rights::keep_to_write(args.output.as_deref())?;
     let recording = Arc::new(recording);
     let filter = filter(args, &recording.meta().filter);
     let plain = args.output.is_some() || !std::io::stdout().is_terminal();

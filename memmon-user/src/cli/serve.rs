@@ -41,7 +41,7 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         &observation,
         scope.filter(runtimes),
         observing.refresh(),
-    );
+    )?;
     let scrapers = scrapers.map(|listener| {
         eprintln!(
             "memmon-ebpf: metrics at http://{}/metrics",
@@ -53,6 +53,8 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     // The socket appears when everything is attached: who finds it gets true answers.
     let result = match claim.listen(&access) {
         Ok(socket) => {
+            // Everything is open. The socket is removed at the end.
+            rights::keep_to_write([place.socket.as_path()])?;
             announce(&socket, &access);
             tokio::select! {
                 result = daemon.serve(socket, ends.wait()) => result.map_err(Failure::from),

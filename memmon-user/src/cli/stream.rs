@@ -12,7 +12,7 @@ use super::{
 use crate::{
     server::Link,
     views::{
-        output::{Mode, Sink, Written},
+        output::{Sink, Written},
         snapshot::{self, Options},
     },
 };
@@ -33,8 +33,7 @@ impl Stream {
         }
     }
 
-    pub async fn run(mut self, args: &Watch) -> Result<ExitCode, Failure> {
-        let mut sink = Sink::open(args.output.file.as_deref(), Mode::Stream)?;
+    pub async fn run(mut self, mut sink: Sink, args: &Watch) -> Result<ExitCode, Failure> {
         let mut stream = snapshot::Stream::new(
             args.output.format.unwrap_or_default(),
             Options::default(),

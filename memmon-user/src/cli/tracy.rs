@@ -31,19 +31,21 @@ pub fn none(args: &TracyArgs, why: &str) -> Result<(), Failure> {
     }
 }
 
-/// From here on profilers are told what is observed.
+/// From here on profilers are told what is observed. The calling thread still has its rights.
 pub fn start(
     listener: Option<Listener>,
     observation: &Observation,
     filter: Filter,
     refresh: Duration,
-) -> Option<Tracy> {
+) -> Result<Option<Tracy>, Failure> {
     let source = Source {
         follows: observation.follows(),
         filter,
         refresh,
     };
-    listener.map(|listener| listener.serve(source))
+    Ok(listener
+        .map(|listener| listener.serve(source))
+        .transpose()?)
 }
 
 /// Before the observation ends: connected profilers are told all of it.

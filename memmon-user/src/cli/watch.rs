@@ -18,7 +18,10 @@ use crate::{
     observe::{Observation, Options, Request},
     server::{Link, Watching},
     tables::{Filter, snapshot::Snapshot},
-    views::tui::{self, source::Source},
+    views::{
+        output::{Mode, Sink},
+        tui::{self, source::Source},
+    },
 };
 
 pub type Snapshots = watch::Receiver<Arc<Snapshot>>;
@@ -38,6 +41,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         && args.tracy.listen().is_none()
         && let Some(client) = query::daemon(args).await?
     {
+        let sink = stream_sink(args)?;
+        rights::keep_to_write([])?;
         let (pace, paced) = watch::channel(args.observing.refresh());
         let Watching {
             snapshots,
@@ -50,7 +55,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
             link: Some(link),
             time: None,
         };
-        return show(source, Some(pace), args).await;
+        return show(source, Some(pace), sink, args).await;
     }
     if args.sample {
         rights::to_look()?;
@@ -67,12 +72,14 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         args.observing.refresh(),
     )?;
     wait_for_pids(args, observation.snapshots()).await?;
+    let sink = stream_sink(args)?;
     let tracy = tracy::start(
         listener,
         &observation,
         args.filter(),
         args.observing.refresh(),
-    );
+    )?;
+    rights::keep_to_write([])?;
     let (pace, paced) = watch::channel(args.observing.refresh());
     let source = Source {
         snapshots: at_pace(&observation, args.filter(), paced),
@@ -80,7 +87,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         link: None,
         time: None,
     };
-    let result = show(source, Some(pace), args).await;
+    let result = show(source, Some(pace), sink, args).await;
     tracy::stop(tracy).await;
     observation.stop();
     result
@@ -147,16 +154,28 @@ async fn wait_for_pids(args: &Watch, mut snapshots: Snapshots) -> Result<(), Fai
     Ok(())
 }
 
-async fn show(
-    source: Source,
-    pace: Option<watch::Sender<Duration>>,
-    args: &Watch,
-) -> Result<ExitCode, Failure> {
+/// Where a stream goes, opened while there are rights. None where the view takes the screen.
+fn stream_sink(args: &Watch) -> Result<Option<Sink>, Failure> {
     let full_screen = args.output.format.is_none()
         && args.output.file.is_none()
         && std::io::stdout().is_terminal();
-    if !full_screen {
-        return Stream::new(source.snapshots, source.link).run(args).await;
+    if full_screen {
+        return Ok(None);
+    }
+    let sink = Sink::open(args.output.file.as_deref(), Mode::Stream)?;
+    Ok(Some(sink))
+}
+
+async fn show(
+    source: Source,
+    pace: Option<watch::Sender<Duration>>,
+    sink: Option<Sink>,
+    args: &Watch,
+) -> Result<ExitCode, Failure> {
+    if let Some(sink) = sink {
+        return Stream::new(source.snapshots, source.link)
+            .run(sink, args)
+            .await;
     }
     let options = tui::Options {
         pace,

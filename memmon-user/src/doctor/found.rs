@@ -2,8 +2,9 @@
 
 use super::{Area, Check, Options, State};
 use crate::{
-    attach::capabilities::{Held, TO_LOOK},
+    attach::plan,
     observe,
+    rights::{Held, TO_LOOK},
     tables::snapshot::{Device, Library, Process, Snapshot},
     target::maps,
     views::{health::is_running, text::visible},
@@ -105,15 +106,25 @@ fn library(library: &Library) -> Check {
         );
     }
     let layout = library.layout.as_deref().unwrap_or("unknown");
-    if library.notes.is_empty() {
+    let (slow, gaps): (Vec<&String>, Vec<&String>) = library
+        .notes
+        .iter()
+        .partition(|note| note.ends_with(plan::SINGLE_STEPPED));
+    let who = slow.iter().fold(who, |who, note| format!("{who}, {note}"));
+    if gaps.is_empty() {
         return AREA.ok(NAME, format!("{who}, layout {layout}"));
     }
     AREA.finds(
         NAME,
         State::Limited,
-        format!("{who}, layout {layout}, but {}", library.notes.join("; ")),
+        format!("{who}, layout {layout}, but {}", join(&gaps)),
         "those numbers are shown as `?`; please report the build",
     )
+}
+
+fn join(notes: &[&String]) -> String {
+    let notes: Vec<&str> = notes.iter().map(|note| note.as_str()).collect();
+    notes.join("; ")
 }
 
 fn device(device: &Device) -> Check {

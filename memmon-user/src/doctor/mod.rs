@@ -20,7 +20,7 @@ pub use check::{Area, Check, State};
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
-use crate::{attach::capabilities::Held, observe::Runtimes};
+use crate::{observe::Runtimes, rights::Held};
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "memmon.doctor/1";

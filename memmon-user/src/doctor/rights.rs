@@ -2,8 +2,10 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 
+use caps::Capability;
+
 use super::{Area, Check, State};
-use crate::attach::capabilities::{CHECKPOINT_RESTORE, Held, TO_OBSERVE};
+use crate::rights::{Held, TO_OBSERVE};
 
 const AREA: Area = Area::Rights;
 /// The inode of the first pid namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
@@ -13,6 +15,7 @@ pub fn checks(held: Held) -> Vec<Check> {
     let namespace = fs::metadata("/proc/self/ns/pid").map(|meta| meta.ino());
     vec![
         capabilities(held),
+        others(held),
         deleted_files(held),
         pid_namespace(namespace.ok()),
     ]
@@ -22,7 +25,7 @@ fn capabilities(held: Held) -> Check {
     const NAME: &str = "capabilities";
     let missing = held.lacking(&TO_OBSERVE);
     if missing.is_empty() {
-        let names = TO_OBSERVE.map(|capability| capability.name);
+        let names = TO_OBSERVE.map(|capability| capability.to_string());
         return AREA.ok(NAME, names.join(", "));
     }
     AREA.finds(
@@ -33,16 +36,30 @@ fn capabilities(held: Held) -> Check {
     )
 }
 
+/// Their memory and the folder of their mapped files are open to their owner only.
+fn others(held: Held) -> Check {
+    const NAME: &str = "other users";
+    if held.has(Capability::CAP_DAC_READ_SEARCH) {
+        return AREA.ok(NAME, "their processes can be read");
+    }
+    AREA.finds(
+        NAME,
+        State::Limited,
+        "what other users' processes held before memmon came stays unknown",
+        "run it as root, or with CAP_DAC_READ_SEARCH",
+    )
+}
+
 fn deleted_files(held: Held) -> Check {
     const NAME: &str = "deleted libraries";
-    if held.has(CHECKPOINT_RESTORE) {
+    if held.has(Capability::CAP_CHECKPOINT_RESTORE) {
         return AREA.ok(NAME, "can be opened while a process maps them");
     }
     AREA.finds(
         NAME,
         State::Limited,
         "a library that was deleted or replaced while a process maps it cannot be opened",
-        format!("run it as root, or with {}", CHECKPOINT_RESTORE.name),
+        "run it as root, or with CAP_CHECKPOINT_RESTORE",
     )
 }
 

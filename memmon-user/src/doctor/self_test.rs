@@ -71,6 +71,8 @@ pub fn run(kernel: &mut Kernel) -> Result<Passed, Error> {
     let started = Instant::now();
     let point = Point {
         file_offset: file_offset(asked as *const () as u64)?,
+        moved: 0,
+        single_stepped: false,
         spec: spec(),
         at_return: false,
     };

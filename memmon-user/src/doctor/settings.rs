@@ -2,19 +2,26 @@
 
 use std::{fs, io};
 
+use caps::Capability;
+
 use super::{Area, Check, State};
-use crate::attach::capabilities::{BPF, Capability, Held, PERFMON};
+use crate::rights::Held;
 
 const AREA: Area = Area::Kernel;
 
 pub fn checks(held: Held) -> Vec<Check> {
     vec![
-        overruled("perf events", "kernel.perf_event_paranoid", held, PERFMON),
+        overruled(
+            "perf events",
+            "kernel.perf_event_paranoid",
+            held,
+            Capability::CAP_PERFMON,
+        ),
         overruled(
             "BPF for users",
             "kernel.unprivileged_bpf_disabled",
             held,
-            BPF,
+            Capability::CAP_BPF,
         ),
         ptrace_scope(&read("/proc/sys/kernel/yama/ptrace_scope")),
         lockdown(&read("/sys/kernel/security/lockdown")),
@@ -51,7 +58,7 @@ fn overruled(name: &'static str, sysctl: &str, held: Held, capability: Capabilit
             } else {
                 "whatever it is, memmon needs"
             };
-            let finding = format!("{sysctl} is {value} ({matters} {})", capability.name);
+            let finding = format!("{sysctl} is {value} ({matters} {capability})");
             AREA.ok(name, finding)
         }
         Err(error) => unreadable(name, &error),

@@ -5,11 +5,11 @@ use std::{io, time::Instant};
 use super::{Area, Check, State, self_test};
 use crate::{
     attach::{
-        capabilities::{Held, TO_OBSERVE},
         features::Features,
         kernel::{Kernel, Settings},
     },
     discover::watch::MappingWatch,
+    rights::{Held, TO_OBSERVE},
 };
 
 const AREA: Area = Area::Trial;

@@ -7,6 +7,7 @@
 
 mod notes;
 mod plt;
+mod reads;
 mod source;
 mod symbols;
 
@@ -20,7 +21,10 @@ use thiserror::Error;
 
 use self::source::Source;
 use self::symbols::SymbolTable;
-pub use self::symbols::{Pattern, Symbol};
+pub use self::{
+    reads::Reads,
+    symbols::{Pattern, Symbol},
+};
 
 /// Sections that one file may have. Real libraries have some forty.
 const MAX_SECTIONS: u64 = 65_536;
@@ -115,6 +119,11 @@ impl Library {
             dynsym: OnceLock::new(),
             symtab: OnceLock::new(),
         })
+    }
+
+    /// All that was read of the file so far: whatever was found out about it follows from that.
+    pub fn reads(&self) -> Option<Reads> {
+        self.source.reads()
     }
 
     /// The loadable segments.

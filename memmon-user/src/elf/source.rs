@@ -1,15 +1,23 @@
 //! Where the bytes of a library come from. Every read is checked against the file's size first,
 //! so a header that promises more costs nothing.
 
-use std::{fs::File, os::unix::fs::FileExt as _};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    sync::{Mutex, PoisonError},
+};
 
 use object::pod::{self, Pod};
 
-use super::ElfError;
+use super::{ElfError, reads::Reads};
 
 #[derive(Debug)]
 pub(super) enum Source {
-    File { file: File, size: u64 },
+    File {
+        file: File,
+        size: u64,
+        reads: Mutex<Reads>,
+    },
     Bytes(Vec<u8>),
 }
 
@@ -17,7 +25,21 @@ impl Source {
     pub(super) fn file(file: &File) -> Result<Self, ElfError> {
         let file = file.try_clone()?;
         let size = file.metadata()?.len();
-        Ok(Self::File { file, size })
+        Ok(Self::File {
+            file,
+            size,
+            reads: Mutex::new(Reads::of(size)),
+        })
+    }
+
+    /// All that was read so far, of a file.
+    pub(super) fn reads(&self) -> Option<Reads> {
+        match self {
+            Self::File { reads, .. } => {
+                Some(reads.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            }
+            Self::Bytes(_) => None,
+        }
     }
 
     pub(super) fn bytes(bytes: Vec<u8>) -> Self {
@@ -44,14 +66,19 @@ impl Source {
         }
         let length = usize::try_from(size).map_err(|_| ElfError::Truncated(what))?;
         match self {
-            Self::File { file, .. } => {
+            Self::File { file, reads, .. } => {
                 let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, offset)
-                    .map_err(|error| match error.kind() {
-                        // It has shrunk since it was opened.
-                        std::io::ErrorKind::UnexpectedEof => ElfError::Truncated(what),
-                        _ => ElfError::Io(error),
-                    })?;
+                let done = file.read_exact_at(&mut bytes, offset);
+                let mut reads = reads.lock().unwrap_or_else(PoisonError::into_inner);
+                match done {
+                    Ok(()) => reads.note(offset, &bytes),
+                    Err(_) => reads.failed(),
+                }
+                done.map_err(|error| match error.kind() {
+                    // It has shrunk since it was opened.
+                    std::io::ErrorKind::UnexpectedEof => ElfError::Truncated(what),
+                    _ => ElfError::Io(error),
+                })?;
                 Ok(bytes)
             }
             Self::Bytes(bytes) => {

@@ -1,6 +1,6 @@
 //! Symbols by name, in one pass over a table for any number of names.
 
-use std::{collections::HashMap, ffi::CStr, sync::Arc};
+use std::{collections::HashMap, ffi::CStr, ops::RangeInclusive, sync::Arc};
 
 use object::{LittleEndian as LE, elf};
 
@@ -183,6 +183,16 @@ impl Library {
             list.dedup();
         }
         found
+    }
+
+    /// Whether a name stands somewhere in that range of addresses.
+    pub fn has_symbol_in(&self, range: RangeInclusive<u64>) -> bool {
+        [self.dynsym(), self.symtab()].into_iter().any(|table| {
+            table
+                .entries()
+                .iter()
+                .any(|symbol| is_definition(symbol) && range.contains(&symbol.st_value.get(LE)))
+        })
     }
 
     pub(super) fn dynsym(&self) -> &Arc<SymbolTable> {

@@ -151,7 +151,8 @@ impl Observer {
             pid, value, uses, ..
         } = recovery;
         let proc = value.proc;
-        self.set_flag(*pid, proc, proc_flag::RECOVERING, false);
+        let read = proc_flag::RECOVERING | proc_flag::UNREAD;
+        self.set_flag(*pid, proc, read, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
             watched.uses.clone_from(uses);
             watched.fresh = past == Past::Nothing;
@@ -175,8 +176,8 @@ impl Observer {
         self.tell(Fact::Since { proc, since });
     }
 
-    /// The ledger's number of a process, given now where it has none: frees in it leave a trace
-    /// until what it holds has been read.
+    /// The ledger's number of a process, given now where it has none: frees of what is not known
+    /// are nothing odd in it until what it holds has been read.
     pub(super) fn number(&mut self, pid: u32) -> Option<ProcValue> {
         if let Some(value) = self.kernel.procs.get(pid) {
             return Some(value);
@@ -188,7 +189,7 @@ impl Observer {
             ProcValue {
                 proc: self.next_proc,
                 first_seen_ns: clock::boot_ns(),
-                flags: proc_flag::RECOVERING,
+                flags: proc_flag::UNREAD,
                 reserved: 0,
             },
         );

@@ -1,5 +1,7 @@
 //! What the kernel reports, taken into the tables.
 
+use std::time::{Duration, Instant};
+
 use memmon_ebpf::{
     ledger::proc_flag,
     record::{Control, ControlKind, History, HistoryKind},
@@ -16,6 +18,17 @@ use crate::{
     },
     target::identity,
 };
+
+/// How often an owner is looked for again, and how many at a time.
+const TRIES: u32 = 10;
+const AT_A_TIME: usize = 8;
+
+/// An owner that was not found.
+pub(super) struct Unplaced {
+    hint: OwnerHint,
+    tries: u32,
+    next: Instant,
+}
 
 impl Observer {
     pub(super) fn drain_control(&mut self) {
@@ -60,7 +73,12 @@ impl Observer {
                 });
             }
         } else if is(ControlKind::OwnerSeen) {
-            self.place(record, owner);
+            let hint = OwnerHint {
+                owner: record.owner,
+                device: record.device,
+                aux: record.aux,
+            };
+            self.place(owner, record.ogen, &hint);
         } else if is(ControlKind::FreeAll) {
             // What failed before is told with what was held then.
             self.drain_history();
@@ -82,21 +100,17 @@ impl Observer {
     }
 
     /// An owner's first allocation: finds out where its memory lies.
-    pub(super) fn place(&mut self, record: &Control, owner: OwnerId) {
-        let hint = OwnerHint {
-            owner: record.owner,
-            device: record.device,
-            aux: record.aux,
-        };
+    pub(super) fn place(&mut self, owner: OwnerId, ogen: u32, hint: &OwnerHint) {
         let Some(watched) = self.processes.get(&owner.proc) else {
             return;
         };
+        // Its library may still be unknown.
         let found = watched
             .uses
             .iter()
             .filter(|(using, _)| using.space == owner.space)
             .find_map(|(using, base)| {
-                walk::owners(using.model.as_deref()?, watched.pid, *base, &hint).ok()
+                walk::owners(using.model.as_deref()?, watched.pid, *base, hint).ok()
             });
         for found in found.unwrap_or_default() {
             let id = OwnerId {
@@ -104,7 +118,7 @@ impl Observer {
                 ..owner
             };
             let ogen = if found.owner == owner.owner {
-                record.ogen
+                ogen
             } else {
                 self.tables.current_generation(&id)
             };
@@ -113,6 +127,53 @@ impl Observer {
                 ogen,
                 placement: found.placement.lasting(),
             });
+        }
+        if self.tables.placement_of(&owner, ogen).is_some() {
+            self.unplaced.remove(&(owner, ogen));
+        } else {
+            // The process may have been in the middle of something.
+            let known = self.unplaced.entry((owner, ogen));
+            known.or_insert(Unplaced {
+                hint: *hint,
+                tries: 0,
+                next: Instant::now(),
+            });
+        }
+    }
+
+    /// Looks again for owners that were not found where their first allocation said.
+    pub(super) fn place_again(&mut self) {
+        let gone = |owner: &OwnerId| !self.processes.contains_key(&owner.proc);
+        let over: Vec<_> = self
+            .unplaced
+            .iter()
+            .filter(|((owner, ogen), unplaced)| {
+                unplaced.tries >= TRIES
+                    || gone(owner)
+                    || self.tables.current_generation(owner) > *ogen
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in over {
+            self.unplaced.remove(&key);
+        }
+        let now = Instant::now();
+        let due: Vec<_> = self
+            .unplaced
+            .iter()
+            .filter(|(_, unplaced)| unplaced.next <= now)
+            .map(|(key, _)| *key)
+            .take(AT_A_TIME)
+            .collect();
+        for key in due {
+            let Some(unplaced) = self.unplaced.get_mut(&key) else {
+                continue;
+            };
+            // Soon at first, then ever later: 10 seconds in all.
+            unplaced.next = now + Duration::from_millis(10 << unplaced.tries);
+            unplaced.tries += 1;
+            let hint = unplaced.hint;
+            self.place(key.0, key.1, &hint);
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 use super::{clock, journal, observer::Observer};
 use crate::{
     attach::batch::Reader,
+    rights,
     tables::{
         Batch, Fact, Follower, Tables,
         live::{Inspect, LiveEntry},
@@ -53,12 +54,14 @@ pub(super) struct Inspector {
 }
 
 impl Inspector {
-    pub fn start(reader: LiveReader) -> io::Result<Self> {
+    /// `kernel` is its release.
+    pub fn start(reader: LiveReader, kernel: (u32, u32)) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(WAITING);
         let (found, findings) = tokio_mpsc::channel(1);
         thread::Builder::new()
             .name("inspector".to_owned())
             .spawn(move || {
+                rights::or_end(rights::keep_for_maps(kernel));
                 for job in inbox {
                     work(&reader, job, &found);
                 }

@@ -1,21 +1,29 @@
 //! The libraries that were met: identified, understood, attached; each file once.
 
-use std::{collections::BTreeMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use log::info;
 
 use super::{
     clock,
     runtimes::{Known, Runtimes},
+    understanding::{Understanding, Understandings},
 };
 use crate::{
     attach::{
-        kernel::{Attachment, Kernel, Point},
+        kernel::{Attachment, Kernel},
         plan,
     },
     discover::scan::{FileId, Mapped},
     elf,
-    runtimes::resolver::{Model, Understood},
+    runtimes::resolver::Model,
     tables::snapshot,
     target::{
         maps::{self, fd_path},
@@ -33,6 +41,13 @@ pub struct Use {
     pub attached_ns: u64,
 }
 
+/// A library that nobody has mapped for so long is let go of: as long as its probes are there, the kernel keeps its
+/// file, and the file system that it lies in, from going away. Until then they are there for the very first
+/// allocation of whoever maps it next.
+const KEPT: Duration = Duration::from_secs(600);
+/// The same for a file that was deleted: nobody can map it anew, unless by having it open.
+const KEPT_DELETED: Duration = Duration::from_secs(3);
+
 /// A library file.
 struct Entry {
     path: String,
@@ -42,15 +57,16 @@ struct Entry {
     runtimes: Vec<Outcome>,
     /// The same file, met before through another mount.
     alias_of: Option<usize>,
-    processes: Vec<u32>,
+    processes: BTreeSet<u32>,
+    /// The file, to see whether it was deleted; none where it is not attached to.
+    file: Option<File>,
+    /// When the last process that mapped it went.
+    unused_since: Option<Instant>,
 }
 
 /// What became of the file for one runtime.
 struct Outcome {
-    known: Known,
-    basis: Option<&'static str>,
-    model: Option<Arc<dyn Model>>,
-    points: Vec<Point>,
+    understanding: Understanding,
     attachment: Option<Attachment>,
     attached_ns: u64,
     problem: Option<String>,
@@ -58,8 +74,10 @@ struct Outcome {
 
 #[derive(Default)]
 pub struct Libraries {
-    entries: Vec<Entry>,
+    entries: BTreeMap<usize, Entry>,
+    next: usize,
     by_file: BTreeMap<FileId, usize>,
+    understandings: Understandings,
 }
 
 impl Libraries {
@@ -86,18 +104,17 @@ impl Libraries {
                 index
             }
         };
-        let index = self.entries[index].alias_of.unwrap_or(index);
-        let entry = &mut self.entries[index];
-        if !entry.processes.contains(&pid) {
-            entry.processes.push(pid);
-        }
+        let index = self.entries.get(&index)?.alias_of.unwrap_or(index);
+        let entry = self.entries.get_mut(&index)?;
+        entry.processes.insert(pid);
+        entry.unused_since = None;
         let uses = entry
             .runtimes
             .iter()
             .filter(|outcome| outcome.problem.is_none())
             .map(|outcome| Use {
-                space: outcome.known.space,
-                model: outcome.model.clone(),
+                space: outcome.understanding.known.space,
+                model: outcome.understanding.model.clone(),
                 attached_ns: outcome.attached_ns,
             });
         Some(uses.collect())
@@ -117,20 +134,26 @@ impl Libraries {
             stamp: (0, 0, 0),
             runtimes: Vec::new(),
             alias_of: None,
-            processes: Vec::new(),
+            processes: BTreeSet::new(),
+            file: None,
+            unused_since: None,
         };
         let names = runtimes.of(mapped.region.file_name(), None);
         match file {
-            Ok(file) => self.look_into(runtimes, kernel, pid, mapped, &file, &mut entry),
+            Ok(file) => {
+                self.look_into(runtimes, kernel, pid, mapped, &file, &mut entry);
+                entry.file = entry.is_attached().then_some(file);
+            }
             Err(error) => entry.fail(&names, format!("its file cannot be opened: {error}")),
         }
         entry.log(runtimes);
-        self.entries.push(entry);
-        self.entries.len() - 1
+        self.next += 1;
+        self.entries.insert(self.next, entry);
+        self.next
     }
 
     fn look_into(
-        &self,
+        &mut self,
         runtimes: &Runtimes,
         kernel: Option<&mut Kernel>,
         pid: u32,
@@ -152,23 +175,25 @@ impl Libraries {
             }
         };
         entry.build_id = library.build_id();
-        for known in runtimes.of(name, entry.build_id.as_deref()) {
-            entry.runtimes.push(understand(runtimes, known, &library));
+        if kernel.is_some()
+            && let Some(index) = self.same_file(entry, pid, mapped)
+        {
+            entry.alias_of = Some(index);
+            return;
         }
+        let understood =
+            self.understandings
+                .of(runtimes, name, entry.build_id.as_deref(), &library, file);
+        entry.runtimes = understood.into_iter().map(Outcome::from).collect();
         let Some(kernel) = kernel else {
             return;
         };
-        if let Some(index) = self.same_file(entry, pid, mapped) {
-            entry.alias_of = Some(index);
-            entry.runtimes.clear();
-            return;
-        }
         let path = fd_path(file);
         for outcome in &mut entry.runtimes {
             if outcome.problem.is_some() {
                 continue;
             }
-            match kernel.attach(&path.to_string_lossy(), &outcome.points) {
+            match kernel.attach(&path.to_string_lossy(), &outcome.understanding.points) {
                 Ok(attachment) => {
                     outcome.attachment = Some(attachment);
                     outcome.attached_ns = clock::boot_ns();
@@ -185,56 +210,90 @@ impl Libraries {
     /// on one inode, and attaching again would count everything twice. The judge is the process
     /// itself: where its code already holds our breakpoints, it is covered.
     fn same_file(&self, entry: &Entry, pid: u32, mapped: &Mapped) -> Option<usize> {
-        let index = self.entries.iter().position(|known| {
+        let (index, known) = self.entries.iter().find(|(_, known)| {
             known.alias_of.is_none()
                 && known.stamp == entry.stamp
                 && known.build_id == entry.build_id
-                && known
-                    .runtimes
-                    .iter()
-                    .any(|outcome| outcome.attachment.is_some())
+                && known.is_attached()
         })?;
         let memory = ProcessMemory::open(pid).ok()?;
-        let point = self.entries[index]
+        let point = known
             .runtimes
             .iter()
-            .flat_map(|outcome| &outcome.points)
+            .flat_map(|outcome| &outcome.understanding.points)
             .find(|point| point.file_offset >= mapped.region.offset)?;
         let address = mapped.region.start + (point.file_offset - mapped.region.offset);
         let mut byte = [0];
         memory.read(address, &mut byte).ok()?;
         const BREAKPOINT: u8 = 0xcc;
-        (byte[0] == BREAKPOINT).then_some(index)
+        (byte[0] == BREAKPOINT).then_some(*index)
     }
 
-    /// The process is gone. Files stay attached: they may be mapped again, and what is attached in
-    /// advance is there for the very first allocation.
+    /// The process is gone. Files stay attached for some time: see [`KEPT`].
     pub fn process_gone(&mut self, pid: u32) {
-        for entry in &mut self.entries {
-            entry.processes.retain(|other| *other != pid);
+        for entry in self.entries.values_mut() {
+            if entry.processes.remove(&pid) && entry.processes.is_empty() {
+                entry.unused_since = Some(Instant::now());
+            }
         }
+    }
+
+    /// Detaches from what nobody has mapped for long. Whoever maps it again is a new acquaintance.
+    pub fn let_go(&mut self, kernel: &mut Kernel) {
+        let idle: Vec<usize> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.is_idle())
+            .map(|(index, _)| *index)
+            .collect();
+        for index in idle {
+            let Some(entry) = self.entries.remove(&index) else {
+                continue;
+            };
+            info!("{}: unused, let go of", visible(&entry.path));
+            for attachment in entry
+                .runtimes
+                .iter()
+                .filter_map(|outcome| outcome.attachment.as_ref())
+            {
+                kernel.detach(attachment);
+            }
+            // And what it was met as elsewhere.
+            self.entries
+                .retain(|_, other| other.alias_of != Some(index));
+        }
+        self.by_file
+            .retain(|_, index| self.entries.contains_key(index));
     }
 
     pub fn rows(&self, runtimes: &Runtimes) -> Vec<snapshot::Library> {
         self.entries
-            .iter()
+            .values()
             .flat_map(|entry| {
-                entry.runtimes.iter().map(|outcome| snapshot::Library {
-                    runtime: runtimes.name(outcome.known.space).to_owned(),
-                    path: entry.path.clone(),
-                    build_id: entry.build_id.clone(),
-                    layout: outcome.basis.map(str::to_owned),
-                    probes: outcome
-                        .attachment
-                        .as_ref()
-                        .map_or(0, |_| outcome.points.len()),
-                    processes: entry.processes.len(),
-                    problem: outcome.problem.clone(),
-                    notes: outcome
-                        .model
-                        .as_ref()
-                        .map(|model| model.notes())
-                        .unwrap_or_default(),
+                entry.runtimes.iter().map(|outcome| {
+                    let Understanding {
+                        known,
+                        basis,
+                        model,
+                        points,
+                        ..
+                    } = &outcome.understanding;
+                    snapshot::Library {
+                        runtime: runtimes.name(known.space).to_owned(),
+                        path: entry.path.clone(),
+                        build_id: entry.build_id.clone(),
+                        layout: basis.map(str::to_owned),
+                        probes: outcome.attachment.as_ref().map_or(0, |_| points.len()),
+                        processes: entry.processes.len(),
+                        problem: outcome.problem.clone(),
+                        notes: model
+                            .as_ref()
+                            .map(|model| model.notes())
+                            .into_iter()
+                            .flatten()
+                            .chain(plan::note(points))
+                            .collect(),
+                    }
                 })
             })
             .collect()
@@ -245,10 +304,11 @@ impl Entry {
     /// What became of it, for who asks to be told (`--log info`).
     fn log(&self, runtimes: &Runtimes) {
         for outcome in &self.runtimes {
-            let (path, runtime) = (visible(&self.path), runtimes.name(outcome.known.space));
+            let Understanding { known, points, .. } = &outcome.understanding;
+            let (path, runtime) = (visible(&self.path), runtimes.name(known.space));
             match &outcome.problem {
                 Some(problem) => info!("{path} ({runtime}): {}", visible(problem)),
-                None => info!("{path} ({runtime}): {} probes", outcome.points.len()),
+                None => info!("{path} ({runtime}): {} probes", points.len()),
             }
         }
     }
@@ -257,47 +317,37 @@ impl Entry {
         self.runtimes.extend(
             runtimes
                 .iter()
-                .map(|known| Outcome::failed(*known, problem.clone())),
+                .map(|known| Outcome::from(Understanding::failed(*known, problem.clone()))),
         );
+    }
+
+    fn is_attached(&self) -> bool {
+        self.runtimes
+            .iter()
+            .any(|outcome| outcome.attachment.is_some())
+    }
+
+    fn is_idle(&self) -> bool {
+        let (Some(since), Some(file)) = (self.unused_since, &self.file) else {
+            return false;
+        };
+        let is_deleted = || file.metadata().is_ok_and(|meta| meta.nlink() == 0);
+        let unused = since.elapsed();
+        unused > KEPT || (unused > KEPT_DELETED && is_deleted())
     }
 }
 
-impl Outcome {
-    fn failed(known: Known, problem: String) -> Self {
+impl From<Understanding> for Outcome {
+    fn from(understanding: Understanding) -> Self {
         Self {
-            known,
-            basis: None,
-            model: None,
-            points: Vec::new(),
             attachment: None,
             attached_ns: u64::MAX,
-            problem: Some(problem),
+            problem: understanding.problem.clone(),
+            understanding,
         }
     }
 }
 
 fn still_maps(pid: u32, mapped: &Mapped) -> bool {
     maps::of_process(pid).is_ok_and(|regions| regions.contains(&mapped.region))
-}
-
-fn understand(runtimes: &Runtimes, known: Known, library: &elf::Library) -> Outcome {
-    let understood: Understood = match runtimes.understand(known, library) {
-        Ok(understood) => understood,
-        Err(problem) => return Outcome::failed(known, problem),
-    };
-    let points = runtimes
-        .compile(known, &understood)
-        .and_then(|probes| plan::points(library, &probes));
-    match points {
-        Ok(points) => Outcome {
-            known,
-            basis: Some(understood.basis),
-            model: understood.model,
-            points,
-            attachment: None,
-            attached_ns: u64::MAX,
-            problem: None,
-        },
-        Err(problem) => Outcome::failed(known, problem),
-    }
 }

@@ -143,7 +143,7 @@ impl<'a> Looker<'a> {
         }
         self.tables
             .understood(proc, !subject.uses.is_empty() && complete);
-        let since = if complete {
+        let since = if complete && !subject.uses.is_empty() {
             Since::Recovered
         } else {
             // What it held before may not be what it holds now.

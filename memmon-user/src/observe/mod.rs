@@ -16,8 +16,11 @@ mod observation;
 mod observer;
 mod rates;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod runtimes;
 mod sampler;
+mod understanding;
 mod walk;
 
 pub use audit::AuditRequest;

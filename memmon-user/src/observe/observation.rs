@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     attach::{features::FeatureError, kernel::KernelError},
+    rights::{self, RightsError},
     tables::{Filter, Follower, live::Inspect, snapshot::Snapshot},
 };
 
@@ -26,6 +27,8 @@ pub enum StartError {
     Watch(#[source] io::Error),
     #[error("cannot start the observer")]
     Thread(#[source] io::Error),
+    #[error(transparent)]
+    Rights(#[from] RightsError),
 }
 
 impl StartError {
@@ -33,7 +36,8 @@ impl StartError {
         match self {
             Self::Kernel(error) => error.is_permission(),
             Self::Watch(error) => error.kind() == io::ErrorKind::PermissionDenied,
-            Self::Feature(_) | Self::Thread(_) => false,
+            Self::Feature(error) => error.is_permission(),
+            Self::Thread(_) | Self::Rights(_) => false,
         }
     }
 }
@@ -99,7 +103,12 @@ impl Observation {
                         sampler.run(inboxes, snapshots, refresh, stopped).await;
                         return;
                     }
-                    let mut observer = match Observer::new(options, runtimes) {
+                    let observer = Observer::new(options, runtimes).and_then(|observer| {
+                        // Attached: from here on it looks after what comes.
+                        rights::keep_for_observing()?;
+                        Ok(observer)
+                    });
+                    let mut observer = match observer {
                         Ok(observer) => observer,
                         Err(error) => {
                             let _ = ready.send(Err(error));

@@ -2,14 +2,14 @@
 //! lies beside: [`super::discovery`], [`super::recovery`], [`super::events`], [`super::endings`].
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
     time::Duration,
 };
 
-use memmon_ebpf::ledger::{Counter, OwnerKey, RowKey, RowValue, proc_flag};
+use memmon_ebpf::ledger::{Counter, OwnerKey, OwnerValue, RowKey, RowValue, proc_flag};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::{mpsc, oneshot, watch},
@@ -20,6 +20,7 @@ use super::{
     Options, Runtimes, StartError,
     audit::{AuditRequest, Auditor, Healing},
     clock,
+    events::Unplaced,
     inspector::Inspector,
     journal::Journal,
     libraries::{Libraries, Use},
@@ -89,7 +90,15 @@ pub(super) struct Observer {
     pub(super) strange_records: u64,
     pub(super) lost_notices: u64,
     pub(super) last_lost_control: u64,
+    pub(super) sweeps: u64,
+    /// Processes that the kernel has numbers of, and that nobody knows.
+    pub(super) orphans: HashSet<Proc>,
+    /// Owners, in which generation, whose devices are not known.
+    pub(super) unplaced: BTreeMap<(OwnerId, u32), Unplaced>,
 }
+
+type Rows = Vec<(RowKey, RowValue)>;
+type Owners = Vec<(OwnerKey, OwnerValue)>;
 
 /// Numbers of processes that userspace found; the kernel's own count from 1.
 const FOUND_BY_US: Proc = 1 << 63;
@@ -122,7 +131,8 @@ impl Observer {
             scope: options.scope(),
         };
         let reader = kernel.live.reader().map_err(StartError::Thread)?;
-        let inspector = Inspector::start(reader).map_err(StartError::Thread)?;
+        let inspector =
+            Inspector::start(reader, features.release.version).map_err(StartError::Thread)?;
         let auditor = Auditor::start(&kernel).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
@@ -145,6 +155,9 @@ impl Observer {
             strange_records: 0,
             lost_notices: 0,
             last_lost_control: 0,
+            sweeps: 0,
+            orphans: HashSet::new(),
+            unplaced: BTreeMap::new(),
         };
         observer.scan();
         observer.collect();
@@ -238,6 +251,7 @@ impl Observer {
         self.drain_mappings();
         self.drain_control();
         self.drain_history();
+        self.place_again();
         self.read_rows();
         self.note_libraries();
         self.note_health();
@@ -245,11 +259,11 @@ impl Observer {
     }
 
     /// Rows as they are now; what is new about them is told.
-    pub(super) fn read_rows(&mut self) -> Vec<(RowKey, RowValue)> {
+    pub(super) fn read_rows(&mut self) -> (Rows, Owners) {
         let rows = self.kernel.rows.all();
-        self.read_generations();
+        let owners = self.read_generations();
         self.tell_rows(&rows);
-        rows
+        (rows, owners)
     }
 
     /// Rows alone: what ended meanwhile is told in its turn.
@@ -258,10 +272,11 @@ impl Observer {
         self.tell_rows(&rows);
     }
 
-    fn read_generations(&mut self) {
+    fn read_generations(&mut self) -> Owners {
         // Generations are read too: a `FreeAll` whose record was lost heals here.
-        for (key, value) in self.kernel.owners.all() {
-            let owner = owner_id(&key);
+        let owners = self.kernel.owners.all();
+        for (key, value) in &owners {
+            let owner = owner_id(key);
             if value.ogen > self.tables.current_generation(&owner) {
                 self.tell(Fact::Generation {
                     owner,
@@ -275,6 +290,7 @@ impl Observer {
                 self.tell(Fact::Inexact { proc });
             }
         }
+        owners
     }
 
     fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {

@@ -12,15 +12,15 @@ use crate::tables::facts::Proc;
 
 /// Allocations and frees a second, of one process, from which it is told.
 const MANY: f64 = 20_000.0;
-/// Of a processor, for one hit of a probe: about a microsecond (`cargo xtask bench`).
-const SECONDS_A_HIT: f64 = 1e-6;
+/// Of a processor, for an allocation or a free: three hits a pair, of about a microsecond each
+/// (`cargo xtask bench`).
+const SECONDS_AN_EVENT: f64 = 1.5e-6;
 
 /// What had happened at one moment.
 #[derive(Default)]
 pub(super) struct Rates {
     at: Option<Instant>,
     events: u64,
-    hits: u64,
     /// By process, while it is many.
     counts: HashMap<Proc, u64>,
     pub notes: Vec<String>,
@@ -30,7 +30,7 @@ impl Observer {
     /// Once in a while; costs nothing where little happens.
     pub(super) fn note_rates(&mut self) {
         let counters = self.kernel.counters();
-        let (events, hits) = (counters.get(Counter::Events), counters.get(Counter::Hits));
+        let events = counters.get(Counter::Events);
         let now = Instant::now();
         let before = std::mem::take(&mut self.rates);
         let seconds = before
@@ -44,7 +44,6 @@ impl Observer {
             for (key, row) in self.kernel.rows.all() {
                 *counts.entry(key.proc).or_default() += row.allocations + row.frees + row.failed;
             }
-            let hits_an_event = hits.saturating_sub(before.hits) as f64 / new.max(1) as f64;
             for (proc, count) in &counts {
                 let Some(last) = before.counts.get(proc) else {
                     continue;
@@ -63,7 +62,7 @@ impl Observer {
                     facts.pid,
                     facts.comm,
                     rate / 1e3,
-                    100.0 * rate * hits_an_event * SECONDS_A_HIT,
+                    100.0 * rate * SECONDS_AN_EVENT,
                 ));
             }
             if !many(new) {
@@ -74,7 +73,6 @@ impl Observer {
         self.rates = Rates {
             at: Some(now),
             events,
-            hits,
             counts,
             notes,
         };

@@ -1,8 +1,10 @@
 //! What a process held before memmon came, taken into the ledger while it runs on.
 //!
-//! The probes are placed first. From then on every free in the process leaves a trace (a tombstone
-//! where it is of something unknown), the walk reads what is live, and the kernel refuses what it
-//! knows better: so each allocation is counted once, or not at all where it is gone by then.
+//! The probes are placed first. From then on, and no sooner, every free in the process leaves a
+//! trace (a tombstone where it is of something unknown), the walk reads what is live, and the kernel
+//! refuses what it knows better: so each allocation is counted once, or not at all where it is gone
+//! by then. That this is right in every order in which things can happen is checked in
+//! `recovery_tests`.
 
 use std::collections::{HashMap, HashSet};
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     runtimes::resolver::{FoundOwner, Model, OwnerHint, Recovered, Root, Target},
     target::{
+        identity,
         maps::{self, Region},
         memory::ProcessMemory,
     },
@@ -171,11 +172,5 @@ fn own_part(found: Recovered, parent: &Recovered) -> Recovered {
 
 /// The parent of a process.
 fn parent(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))?
-        .trim()
-        .parse()
-        .ok()
+    identity::parse_parent(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }

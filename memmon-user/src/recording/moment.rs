@@ -82,7 +82,10 @@ impl Moment {
                 clippy::cast_precision_loss,
                 reason = "a share of a length is at most that length, and need not be exact"
             )]
-            Self::Share(share) => start.boot_ns + (length as f64 * share) as u64,
+            Self::Share(share) => start
+                .boot_ns
+                .saturating_add((length as f64 * share) as u64)
+                .min(end.boot_ns),
         };
         (start.boot_ns..=end.boot_ns)
             .contains(&boot_ns)

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::rights;
+
 /// How often what was written is put on the disk itself: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,7 @@ fn open(path: &Path, force: bool) -> Result<Out, TargetError> {
         path: path.into(),
         cause,
     };
+    rights::no_trap(path).map_err(unwritable)?;
     if let Ok(there) = fs::metadata(path) {
         let kind = there.file_type();
         if kind.is_fifo() || kind.is_char_device() {

@@ -62,30 +62,31 @@ impl Tables {
         if ahead <= 0 {
             return;
         }
-        row.sequence += u64::from(ahead.unsigned_abs());
+        // Sizes are what the target says: sums wrap around, as in the kernel.
+        row.sequence = row.sequence.wrapping_add(ahead.unsigned_abs().into());
         let (requested, charged) = (event.requested.cast_signed(), event.charged.cast_signed());
         match event.kind {
             EventKind::Alloc => {
-                row.requested += requested;
-                row.charged += charged;
+                row.requested = row.requested.wrapping_add(requested);
+                row.charged = row.charged.wrapping_add(charged);
                 row.peak_charged = row.peak_charged.max(row.charged);
-                row.live += 1;
-                row.allocations += 1;
+                row.live = row.live.wrapping_add(1);
+                row.allocations = row.allocations.wrapping_add(1);
             }
             EventKind::Register => {
-                row.requested += requested;
-                row.live += 1;
-                row.allocations += 1;
+                row.requested = row.requested.wrapping_add(requested);
+                row.live = row.live.wrapping_add(1);
+                row.allocations = row.allocations.wrapping_add(1);
             }
             EventKind::Free => {
-                row.requested -= requested;
-                row.charged -= charged;
-                row.live -= 1;
-                row.frees += 1;
+                row.requested = row.requested.wrapping_sub(requested);
+                row.charged = row.charged.wrapping_sub(charged);
+                row.live = row.live.wrapping_sub(1);
+                row.frees = row.frees.wrapping_add(1);
             }
             EventKind::Failed => {
-                row.failed += 1;
-                row.failed_bytes += event.requested;
+                row.failed = row.failed.wrapping_add(1);
+                row.failed_bytes = row.failed_bytes.wrapping_add(event.requested);
             }
             EventKind::UnknownFree => {}
         }

@@ -68,7 +68,9 @@ impl Tables {
                 let (_, pools) = devices
                     .entry((key.space, DeviceKey::of(&device)))
                     .or_insert_with(|| (device.clone(), Pools::new()));
-                *pools.entry(key.pool).or_default().charged.get_or_insert(0) += amounts.charged;
+                let pool = pools.entry(key.pool).or_default();
+                let sum = pool.charged.get_or_insert(0);
+                *sum = sum.saturating_add(amounts.charged);
             }
         }
         devices

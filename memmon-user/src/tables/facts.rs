@@ -147,8 +147,9 @@ fn is_zero(number: &u64) -> bool {
 impl Baseline {
     /// One more allocation.
     pub fn add(&mut self, requested: u64, charged: u64) {
-        self.requested += requested.cast_signed();
-        self.charged += charged.cast_signed();
-        self.live += 1;
+        // Sizes are what the target says: they wrap around, as in the kernel.
+        self.requested = self.requested.wrapping_add_unsigned(requested);
+        self.charged = self.charged.wrapping_add_unsigned(charged);
+        self.live = self.live.wrapping_add(1);
     }
 }

@@ -66,7 +66,7 @@ impl Tables {
                 if amounts.inexact {
                     return None;
                 }
-                amounts.charged + moment.of(key).charged
+                amounts.charged.saturating_add(moment.of(key).charged)
             }
             None => 0,
         };
@@ -88,8 +88,10 @@ impl Tables {
                 let amounts = self.amounts(key, row);
                 let change = moment.of(key);
                 let sum = sums.entry(key.proc).or_default();
-                sum.0 += amounts.charged + change.charged;
-                sum.1 += amounts.live + change.live;
+                let charged = amounts.charged.saturating_add(change.charged);
+                sum.0 = sum.0.saturating_add(charged);
+                let live = amounts.live.saturating_add(change.live);
+                sum.1 = sum.1.saturating_add(live);
             }
         }
         let mut holders: Vec<Holder> = sums

@@ -298,7 +298,9 @@ impl Listing<'_> {
             taken_at,
             allocations: allocations.collect(),
             omitted: omitted.len() as u64,
-            omitted_bytes: omitted.iter().map(|entry| entry.charged).sum(),
+            omitted_bytes: omitted
+                .iter()
+                .fold(0, |sum, entry| sum.saturating_add(entry.charged)),
             ranges: self.tables.ranges(self.ask),
         }
     }

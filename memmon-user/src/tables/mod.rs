@@ -22,6 +22,8 @@ pub mod snapshot;
 mod journal_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -50,16 +52,16 @@ pub struct Tables {
     runtimes: Vec<RuntimeFacts>,
     processes: BTreeMap<Proc, ProcessEntry>,
     /// By owner, then by the generation from which it holds.
-    placements: HashMap<OwnerId, BTreeMap<u32, Placed>>,
+    placements: BTreeMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
     blind: bool,
     /// Looked at again and again: peaks are of what was seen.
     sampled: bool,
     /// The current generation of owners that had more than one.
-    generations: HashMap<OwnerId, u32>,
+    generations: BTreeMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
     /// The highest sum seen of each (process, device, pool).
-    peaks: HashMap<GroupKey, i64>,
+    peaks: BTreeMap<GroupKey, i64>,
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
     libraries: Vec<Library>,
     failures: VecDeque<Failure>,
@@ -170,10 +172,21 @@ impl Tables {
     /// It became another program: what it held is gone, and it is no longer what was observed.
     pub fn forget_process(&mut self, proc: Proc) {
         self.processes.remove(&proc);
-        self.rows.retain(|key, _| key.proc != proc);
-        self.placements.retain(|owner, _| owner.proc != proc);
-        self.generations.retain(|owner, _| owner.proc != proc);
-        self.peaks.retain(|key, _| key.proc != proc);
+        // All of them are ordered by process first: what others have is not gone through.
+        let row = RowKey {
+            proc,
+            ..RowKey::default()
+        };
+        remove(&mut self.rows, row, |key| key.proc == proc);
+        let owner = OwnerId {
+            proc,
+            space: 0,
+            owner: 0,
+        };
+        remove(&mut self.placements, owner, |owner| owner.proc == proc);
+        remove(&mut self.generations, owner, |owner| owner.proc == proc);
+        let group = GroupKey::first_of(proc);
+        remove(&mut self.peaks, group, |key| key.proc == proc);
     }
 
     /// Processes that ended long enough ago to forget.
@@ -312,5 +325,17 @@ impl Tables {
         };
         snapshot.count_inexact_rows();
         snapshot
+    }
+}
+
+/// Removes what follows `first`, as long as it is `of` the same.
+fn remove<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, first: K, of: impl Fn(&K) -> bool) {
+    let keys: Vec<K> = map
+        .range(first..)
+        .map(|(key, _)| key.clone())
+        .take_while(of)
+        .collect();
+    for key in &keys {
+        map.remove(key);
     }
 }

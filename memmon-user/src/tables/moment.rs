@@ -51,8 +51,9 @@ impl Moment {
             EventKind::Failed | EventKind::UnknownFree | EventKind::Register => return,
         };
         let change = self.rows.entry(event.row).or_default();
-        change.charged += sign * event.charged.cast_signed();
-        change.live += sign;
+        let charged = sign.wrapping_mul(event.charged.cast_signed());
+        change.charged = change.charged.wrapping_add(charged);
+        change.live = change.live.wrapping_add(sign);
     }
 }
 

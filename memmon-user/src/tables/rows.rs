@@ -23,6 +23,18 @@ pub struct GroupKey {
     pub pool: u32,
 }
 
+impl GroupKey {
+    /// Before all others of this process.
+    pub fn first_of(proc: Proc) -> Self {
+        Self {
+            proc,
+            space: 0,
+            device: DeviceKey::Uid(String::new()),
+            pool: 0,
+        }
+    }
+}
+
 /// The highest sum so far: of a process, or (without `proc`) of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeakFact {
@@ -57,13 +69,13 @@ impl Row {
         let allocations = kernel.allocations;
         let peak = self.peak_charged();
         let rebased = baseline.rebase.map_or(0, |rebase| rebase.times);
-        let inexact = kernel.inexact + baseline.doubts > baseline.forgiven;
+        let inexact = kernel.inexact.saturating_add(baseline.doubts) > baseline.forgiven;
         if closed {
             return Amounts {
                 peak_charged: peak,
                 allocations,
                 // All that was ever live, however it ended.
-                frees: allocations + recovered,
+                frees: allocations.saturating_add(recovered),
                 failed: kernel.failed,
                 inexact,
                 rebased,
@@ -71,10 +83,10 @@ impl Row {
             };
         }
         Amounts {
-            requested: kernel.requested + baseline.requested,
-            charged: kernel.charged + baseline.charged,
+            requested: kernel.requested.wrapping_add(baseline.requested),
+            charged: kernel.charged.wrapping_add(baseline.charged),
             peak_charged: peak,
-            live: kernel.live + baseline.live,
+            live: kernel.live.wrapping_add(baseline.live),
             allocations,
             frees: kernel.frees,
             failed: kernel.failed,
@@ -87,7 +99,7 @@ impl Row {
     /// it has risen since.
     pub fn peak_charged(&self) -> i64 {
         let Self { kernel, baseline } = self;
-        let peak = kernel.peak_charged.max(0) + baseline.charged;
+        let peak = kernel.peak_charged.max(0).saturating_add(baseline.charged);
         match baseline.rebase {
             None => peak,
             Some(rebase) if kernel.peak_charged > rebase.kernel_peak => peak.max(rebase.peak),
@@ -105,15 +117,15 @@ impl Amounts {
     /// Rows side by side. Peaks at different times do not add up: the highest sum that was seen is
     /// kept elsewhere, this is the least it can have been.
     pub fn add(&mut self, other: &Self) {
-        self.requested += other.requested;
-        self.charged += other.charged;
+        self.requested = self.requested.saturating_add(other.requested);
+        self.charged = self.charged.saturating_add(other.charged);
         self.peak_charged = self.peak_charged.max(other.peak_charged);
-        self.live += other.live;
-        self.allocations += other.allocations;
-        self.frees += other.frees;
-        self.failed += other.failed;
+        self.live = self.live.saturating_add(other.live);
+        self.allocations = self.allocations.saturating_add(other.allocations);
+        self.frees = self.frees.saturating_add(other.frees);
+        self.failed = self.failed.saturating_add(other.failed);
         self.inexact |= other.inexact;
-        self.rebased += other.rebased;
+        self.rebased = self.rebased.saturating_add(other.rebased);
     }
 }
 
@@ -155,7 +167,7 @@ impl Tables {
         rows.take_while(move |key| key.proc == proc)
     }
 
-    pub(super) fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
+    pub fn placement_of(&self, owner: &OwnerId, ogen: u32) -> Option<&Placement> {
         let (_, placed) = self.placements.get(owner)?.range(..=ogen).next_back()?;
         let placement = &placed.placement;
         (!placement.devices.is_empty()).then_some(placement)
@@ -211,10 +223,11 @@ impl Tables {
                         pool: key.pool,
                     })
                     .or_default();
-                *sum += amounts.charged;
+                *sum = sum.saturating_add(amounts.charged);
                 *highest = (*highest).max(amounts.peak_charged);
                 if running {
-                    *devices.entry((device, key.space, key.pool)).or_default() += amounts.charged;
+                    let sum = devices.entry((device, key.space, key.pool)).or_default();
+                    *sum = sum.saturating_add(amounts.charged);
                 }
             }
         }

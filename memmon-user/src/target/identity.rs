@@ -51,6 +51,14 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&String::from_utf8_lossy(&stat)).1
 }
 
+/// Whether the process that was started then still runs: not gone, not a zombie, not another one.
+pub fn still_runs(pid: u32, start: Option<u64>) -> bool {
+    fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let stat = String::from_utf8_lossy(&stat);
+        is_alive(&stat) && parse_stat(&stat).1 == start
+    })
+}
+
 /// When the process was started, in nanoseconds since boot, rounded down to clock ticks.
 pub fn started_ns(pid: u32) -> Option<u64> {
     let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
@@ -64,14 +72,21 @@ pub fn is_running(pid: u32) -> bool {
     let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let stat = String::from_utf8_lossy(&stat);
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, Some('Z' | 'X') | None)
+    is_alive(&String::from_utf8_lossy(&stat))
 }
 
-fn parse_stat(stat: &str) -> (String, Option<u64>) {
+fn is_alive(stat: &str) -> bool {
+    !matches!(parse_state(stat), Some('Z' | 'X') | None)
+}
+
+/// The state letter in `/proc/PID/stat`.
+pub fn parse_state(stat: &str) -> Option<char> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
+}
+
+/// The name and the start time, in clock ticks since boot, in `/proc/PID/stat`.
+pub fn parse_stat(stat: &str) -> (String, Option<u64>) {
     // The name stands in parentheses and may hold any character, parentheses too.
     let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
         return (String::new(), None);
@@ -86,16 +101,17 @@ fn parse_stat(stat: &str) -> (String, Option<u64>) {
 }
 
 fn command(pid: u32) -> Vec<String> {
-    let Ok(mut bytes) = fs::read(format!("/proc/{pid}/cmdline")) else {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    parse_command(&bytes)
+}
+
+/// The words in `/proc/PID/cmdline`, as far as they are kept.
+pub fn parse_command(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.get(..COMMAND_BYTES).unwrap_or(bytes);
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    let Some(bytes) = end.and_then(|end| bytes.get(..=end)) else {
         return Vec::new();
     };
-    bytes.truncate(COMMAND_BYTES);
-    while bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    if bytes.is_empty() {
-        return Vec::new();
-    }
     bytes
         .split(|byte| *byte == 0)
         .map(|part| String::from_utf8_lossy(part).into_owned())
@@ -110,7 +126,11 @@ fn user_name(uid: u32) -> Option<String> {
 }
 
 fn cgroup(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    parse_cgroup(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// The path in `/proc/PID/cgroup`.
+pub fn parse_cgroup(text: &str) -> Option<String> {
     // Version 2 has one line, `0::/path`.
     let line = text
         .lines()
@@ -120,10 +140,24 @@ fn cgroup(pid: u32) -> Option<String> {
 }
 
 fn boot_time_ns() -> Option<i128> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
+    parse_boot_time(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// When the machine was started, in nanoseconds since the epoch, in `/proc/stat`.
+pub fn parse_boot_time(stat: &str) -> Option<i128> {
     let line = stat.lines().find(|line| line.starts_with("btime "))?;
     let seconds: i128 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(seconds * 1_000_000_000)
+    seconds.checked_mul(1_000_000_000)
+}
+
+/// The parent in `/proc/PID/status`.
+pub fn parse_parent(status: &str) -> Option<u32> {
+    let mut lines = status.lines();
+    lines
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -143,5 +177,7 @@ mod tests {
         assert!(own.start_ticks.is_some());
         assert!(!own.command.is_empty());
         assert!(is_running(own.pid));
+        assert!(still_runs(own.pid, own.start_ticks));
+        assert!(!still_runs(own.pid, None));
     }
 }

@@ -3,8 +3,13 @@
 use std::{
     fs,
     io::{self, Read as _},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::{Mode, SFlag, fstat},
 };
 
 /// One line of `/proc/PID/maps`.
@@ -49,7 +54,7 @@ impl Region {
     /// rights allow it, else through the process's own root.
     pub fn open_file(&self, pid: u32) -> io::Result<fs::File> {
         let exact = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end);
-        match fs::File::open(&exact) {
+        match located(Path::new(&exact)).and_then(|file| regular(&file)) {
             Ok(file) => Ok(file),
             Err(_) if self.deleted => Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -60,10 +65,6 @@ impl Region {
     }
 
     fn open_in_root(&self, pid: u32) -> io::Result<fs::File> {
-        use nix::{
-            fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-            sys::stat::{Mode, fstat},
-        };
         let root = open(
             Path::new(&format!("/proc/{pid}/root")),
             OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
@@ -71,18 +72,33 @@ impl Region {
         )?;
         // Links of the target are followed inside its root only.
         let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let fd: OwnedFd = openat2(&root, self.path.trim_start_matches('/'), how)?;
-        let stat = fstat(&fd)?;
-        if stat.st_ino != self.inode {
+        let place = openat2(&root, self.path.trim_start_matches('/'), how)?;
+        if fstat(&place)?.st_ino != self.inode {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 "another file lies at that path by now",
             ));
         }
-        Ok(fd.into())
+        regular(&place)
     }
+}
+
+/// Finds a file without opening it: nothing happens to a device, and a pipe keeps nobody waiting.
+fn located(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// Opens what was found, where that is a regular file: what a target has at a path may be anything.
+fn regular(place: &OwnedFd) -> io::Result<fs::File> {
+    if SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
+    }
+    fs::File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 /// Mappings that are read of one process; Linux allows 65,530 unless told otherwise.
@@ -157,7 +173,6 @@ pub fn pids() -> Vec<u32> {
 
 /// `/proc/self/fd/N`: a path that names an open file to the kernel.
 pub fn fd_path(file: &fs::File) -> PathBuf {
-    use std::os::fd::AsRawFd as _;
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

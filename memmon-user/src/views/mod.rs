@@ -17,5 +17,5 @@ pub mod units;
 
 #[cfg(test)]
 mod golden;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod sample;

@@ -2,10 +2,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+use crate::rights;
+
+/// The mode of a new file, which the umask narrows: others never write to it, whatever the umask.
+const NEW: u32 = 0o644;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -149,6 +156,7 @@ fn open(path: &Path, mode: Mode) -> io::Result<Target> {
     {
         return Ok(Target::Direct(OpenOptions::new().append(true).open(path)?));
     }
+    rights::no_trap(path)?;
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(there) if is_direct(&there) => {
@@ -168,7 +176,11 @@ fn is_direct(there: &fs::Metadata) -> bool {
 fn open_file(path: &Path, mode: Mode) -> io::Result<Target> {
     if mode == Mode::Stream {
         return Ok(Target::Append(
-            OpenOptions::new().append(true).create(true).open(path)?,
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(NEW)
+                .open(path)?,
         ));
     }
     let path = followed(path)?;
@@ -187,7 +199,7 @@ fn open_file(path: &Path, mode: Mode) -> io::Result<Target> {
     let temporary = tempfile::Builder::new()
         .prefix(&prefix)
         .suffix(".part")
-        .permissions(fs::Permissions::from_mode(0o666))
+        .permissions(fs::Permissions::from_mode(NEW))
         .tempfile_in(folder)?;
     Ok(Target::Replace(temporary))
 }
@@ -212,6 +224,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn replace(path: &Path, temporary: NamedTempFile) -> io::Result<()> {
+    rights::no_trap(path)?;
     let path = followed(path)?;
     if let Ok(old) = fs::metadata(&path) {
         // The owner first: changing it clears the set-id bits of the mode. Only root can, and only root needs to.
@@ -270,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_has_the_mode_of_any_new_file() {
+    fn a_new_file_is_nobody_elses_to_write() {
         let folder = tempfile::tempdir().unwrap();
         let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
         let _ = write_whole(Some(&ours), "x").unwrap();
         fs::write(&plain, "x").unwrap();
         assert_eq!(
             fs::metadata(ours).unwrap().mode(),
-            fs::metadata(plain).unwrap().mode()
+            fs::metadata(plain).unwrap().mode() & !0o022
         );
     }
 

@@ -4,10 +4,17 @@
 //! machine does falls on all of them. Medians are compared; every single figure can be printed.
 
 mod cost;
+mod drain;
+mod follower;
 mod hits;
+mod idle;
 mod observers;
+mod parts;
 mod quit;
+mod scale;
+mod start;
 mod subject;
+mod usage;
 mod views;
 mod walks;
 
@@ -20,6 +27,7 @@ use anyhow::{Result, bail};
 
 use self::{
     observers::Programs,
+    parts::{Bench, Parts},
     subject::{Subject, Work},
 };
 use crate::{
@@ -44,6 +52,8 @@ pub struct Args {
     /// Only what walking through processes takes: `-q`, attaching to them, audits
     #[arg(long)]
     walks: bool,
+    #[command(flatten)]
+    parts: Parts,
     /// Print the figure of every turn too
     #[arg(long)]
     raw: bool,
@@ -70,8 +80,19 @@ pub fn main(args: &Args) -> Result<()> {
         bare: build::example(&repository, "bare_probes")?,
     };
     let built = fixture::build(&repository)?;
+    let bench = Bench {
+        repository: &repository,
+        programs: &programs,
+        fixture: &built,
+        copies: args.copies,
+        rounds: args.rounds,
+    };
     if args.walks {
         return walk(args, &repository, &programs, &built);
+    }
+    if args.parts.any() {
+        println!("{}", machine());
+        return args.parts.measure(bench);
     }
     let double = |layout: &str, chips: u32| -> Result<Subject> {
         let program = Command::new(built.join(layout).join("fixture"));
@@ -118,11 +139,7 @@ pub fn main(args: &Args) -> Result<()> {
         subject.end()?;
     }
     cost::print(&all, args.raw);
-    step(format!(
-        "attaching to {} libraries, and quitting",
-        args.copies
-    ));
-    quit::measure(&programs, &built.join("pimpl"), args.copies, args.rounds)?;
+    args.parts.measure(bench)?;
     views::measure(&repository)
 }
 

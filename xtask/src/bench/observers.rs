@@ -146,7 +146,7 @@ impl Daemon {
         self.observer.child.id()
     }
 
-    pub fn socket(&self) -> &PathBuf {
+    pub fn socket(&self) -> &std::path::Path {
         &self.socket
     }
 

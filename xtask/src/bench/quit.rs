@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use super::{median, observers::Programs, scratch, subject::Subject};
+use super::{median, parts::Bench, scratch, subject::Subject};
 
 /// Processes, each with a library file of its own.
 fn troupe(fixture: &Path, folder: &Path, copies: u32) -> Result<Vec<Subject>> {
@@ -24,34 +24,42 @@ fn troupe(fixture: &Path, folder: &Path, copies: u32) -> Result<Vec<Subject>> {
         .collect()
 }
 
-pub fn measure(programs: &Programs, fixture: &Path, copies: u32, rounds: u32) -> Result<()> {
-    let (_folder, path) = scratch()?;
-    let subjects = troupe(fixture, &path, copies)?;
-    let pids: Vec<String> = subjects
-        .iter()
-        .map(|subject| subject.pid().to_string())
-        .collect();
-    let pids = pids.join(",");
+pub fn measure(bench: Bench<'_>) -> Result<()> {
     println!();
     println!(
         "{:<44} {:>9} {:>9} {:>12} {:>12}",
         "", "libraries", "probes", "attach, ms", "quit, ms"
     );
-    // Without links for many probes, quitting takes so long that once must do.
-    for (name, words, rounds) in [
-        ("one link a library (Linux 6.6)", &[][..], rounds),
-        (
-            "one link a probe (as on Linux 5.15)",
-            &["--assume-kernel", "5.15"][..],
-            1,
-        ),
-    ] {
+    let new = ("one link a library (Linux 6.6)", &[][..], bench.rounds);
+    // Without links for many probes, detaching takes so long that once must do.
+    let old = (
+        "one link a probe (as on Linux 5.15)",
+        &["--assume-kernel", "5.15"][..],
+        1,
+    );
+    with(bench, bench.copies, &[new, old])?;
+    with(bench, 4 * bench.copies, &[new])
+}
+
+/// A name, words for memmon, and how often.
+type Way<'a> = (&'a str, &'a [&'a str], u32);
+
+fn with(bench: Bench<'_>, copies: u32, ways: &[Way<'_>]) -> Result<()> {
+    let programs = bench.programs;
+    let (_folder, path) = scratch()?;
+    let subjects = troupe(&bench.fixture.join("pimpl"), &path, copies)?;
+    let pids: Vec<String> = subjects
+        .iter()
+        .map(|subject| subject.pid().to_string())
+        .collect();
+    let pids = pids.join(",");
+    for (name, words, rounds) in ways {
         let mut attach = Vec::new();
         let mut quit = Vec::new();
         let mut counts = (0, 0);
-        for _ in 0..rounds {
+        for _ in 0..*rounds {
             // What else the machine runs is not part of it.
-            let (daemon, took) = programs.memmon(&[&["--pid", &pids], words].concat())?;
+            let (daemon, took) = programs.memmon(&[&["--pid", &pids], *words].concat())?;
             attach.push(milliseconds(took));
             let snapshot = daemon.snapshot(&programs.memmon)?;
             let libraries = snapshot["libraries"]

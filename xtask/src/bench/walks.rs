@@ -2,7 +2,7 @@
 //! already, and audits.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -78,7 +78,7 @@ fn one(programs: &Programs, name: &str, pids: &str, count: usize, rounds: u32) -
     Ok(())
 }
 
-fn audit(memmon: &PathBuf, socket: &PathBuf) -> Result<Value> {
+fn audit(memmon: &PathBuf, socket: &Path) -> Result<Value> {
     let text = capture(
         Command::new(memmon)
             .args(["audit", "--format", "json", "--socket"])

@@ -1,6 +1,5 @@
 //! Allocations that are live.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use memmon_ebpf::{
     ledger::{Counter, LiveKey, LiveValue, OwnerKey, RowKey, live_flag, proc_flag},
     record::{History, HistoryKind},
@@ -31,8 +30,7 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
         requested,
         charged,
         address: output(values, reg::ADDRESS),
-        // SAFETY: no arguments.
-        since_ns: unsafe { bpf_ktime_get_boot_ns() },
+        since_ns: emit::now(),
         pool: output(values, reg::POOL) as u32,
         ogen,
         tid: event.process.tid,
@@ -54,10 +52,15 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
             atomic::add(&raw mut (*row).sequence, 1)
         };
     }
-    emit::history(HistoryKind::Alloc, &event.process, |record| {
-        fill(record, &key, &value);
-        record.sequence = sequence as u32;
-    });
+    emit::history_at(
+        value.since_ns,
+        HistoryKind::Alloc,
+        &event.process,
+        |record| {
+            fill(record, &key, &value);
+            record.sequence = sequence as u32;
+        },
+    );
 }
 
 /// The key is taken, or the map is full. False where the allocation is counted already.
@@ -170,6 +173,9 @@ pub(super) fn unknown(event: &Event, key: &LiveKey) {
     }
     if flags & proc_flag::RECOVERING != 0 {
         return tombstone(key);
+    }
+    if flags & proc_flag::UNREAD != 0 {
+        return;
     }
     counters::count(Counter::UnknownFrees);
     emit::history(HistoryKind::UnknownFree, &event.process, |record| {

@@ -1,5 +1,7 @@
 //! What a thread is allocating: between the attempt and its outcome.
 
+use core::mem::MaybeUninit;
+
 use memmon_ebpf::{
     ledger::{Counter, OwnerKey, PendingKey, PendingValue, RowKey, proc_flag},
     record::HistoryKind,
@@ -28,11 +30,12 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
         if slot.proc == event.process.proc {
             // The one before neither succeeded nor failed where it was watched. It counts as failed,
             // and the row as uncertain: it may be the first part of an allocation in several.
-            let mut before = crate::interpreter::registers();
+            let mut before = MaybeUninit::uninit();
+            let before = crate::interpreter::zeroed(&mut before);
             // SAFETY: as above.
-            unsafe { copy_pending(slot, &mut before, 0) };
-            failed(event, &before);
-            missed(event, &before);
+            unsafe { copy_pending(slot, before, 0) };
+            failed(event, before);
+            missed(event, before);
         }
         // In place: a thread's slot is made once, and no lock is taken from then on.
         slot.proc = event.process.proc;

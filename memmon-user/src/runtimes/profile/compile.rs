@@ -8,6 +8,7 @@ use memmon_ebpf::{
 };
 
 use super::{
+    blocks::{self, Block},
     error::{Errors, Problem, ProfileError},
     expression::{Expression, Node, OUTPUTS},
     lower::{Graph, Id, Lowering, Value},
@@ -106,15 +107,13 @@ impl Profile {
             return Err(errors);
         }
         let program = Program::new(&lowering.graph, probe.action, require, succeed, values);
-        let code = program.code().and_then(|code| {
-            let mut fixed = [Instr::default(); MAX_INSTRS];
-            let (needed, limit) = (code.len(), MAX_INSTRS);
-            let Some(room) = fixed.get_mut(..needed) else {
-                return Err(Problem::TooLong { needed, limit });
-            };
-            room.copy_from_slice(&code);
-            Ok((fixed, needed))
-        });
+        // Reading together takes more registers at one time, and an instruction more: where there are not
+        // that many, each field is read by itself.
+        let code = program
+            .with_blocks()
+            .code()
+            .and_then(fixed)
+            .or_else(|_| program.code().and_then(fixed));
         match code {
             Ok((code, len)) => Ok(ProbeSpec {
                 version: WIRE_VERSION,
@@ -186,9 +185,21 @@ pub fn with_own(library: &Library, resolver: &BTreeMap<String, i64>) -> BTreeMap
     constants
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
+fn fixed(code: Vec<Instr>) -> Result<([Instr; MAX_INSTRS], usize), Problem> {
+    let mut fixed = [Instr::default(); MAX_INSTRS];
+    let (needed, limit) = (code.len(), MAX_INSTRS);
+    let Some(room) = fixed.get_mut(..needed) else {
+        return Err(Problem::TooLong { needed, limit });
+    };
+    room.copy_from_slice(&code);
+    Ok((fixed, needed))
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
     Compute(Id),
+    /// Several fields of one object.
+    Read(Block),
     Require(Id),
     Succeed(Id),
     /// An output that another output's register already holds.
@@ -196,7 +207,7 @@ enum Step {
 }
 
 /// The steps of one probe, in order, before registers are given out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Program<'a> {
     graph: &'a Graph,
     steps: Vec<Step>,
@@ -290,6 +301,14 @@ impl<'a> Program<'a> {
         needed
     }
 
+    /// The same, with fields of one object read together.
+    fn with_blocks(&self) -> Self {
+        Self {
+            steps: blocks::gather(self.graph, &self.steps),
+            ..self.clone()
+        }
+    }
+
     /// From which step on each register belongs to an output.
     fn output_from(&self) -> [Option<usize>; REGISTERS] {
         let mut output_from = [None; REGISTERS];
@@ -298,46 +317,60 @@ impl<'a> Program<'a> {
             .steps
             .iter()
             .any(|step| matches!(step, Step::Succeed(_)));
+        let home = |id: &Id| self.homes.get(id).copied();
         for (at, step) in self.steps.iter().enumerate() {
-            let register = match step {
-                Step::Compute(id) => self.homes.get(id).copied(),
-                Step::Copy(to, _) => Some(*to),
-                _ => None,
+            let set: Vec<u8> = match step {
+                Step::Compute(id) => home(id).into_iter().collect(),
+                Step::Read(block) => block.fields.iter().filter_map(|f| home(&f.id)).collect(),
+                Step::Copy(to, _) => vec![*to],
+                _ => Vec::new(),
             };
-            if let Some(register) = register
-                && let Some(from) = output_from.get_mut(usize::from(register))
-            {
-                *from = Some(if whole { 0 } else { at });
+            for register in set {
+                if let Some(from) = output_from.get_mut(usize::from(register)) {
+                    *from = Some(if whole { 0 } else { at });
+                }
             }
         }
         output_from
     }
 
-    fn operands(&self, step: Step) -> Vec<Id> {
+    fn operands(&self, step: &Step) -> Vec<Id> {
         match step {
-            Step::Compute(id) => self.graph.get(id).operands().collect(),
-            Step::Require(id) | Step::Succeed(id) | Step::Copy(_, id) => vec![id],
+            Step::Compute(id) => self.graph.get(*id).operands().collect(),
+            Step::Read(block) => vec![block.base],
+            Step::Require(id) | Step::Succeed(id) | Step::Copy(_, id) => vec![*id],
         }
     }
 
     fn code(&self) -> Result<Vec<Instr>, Problem> {
         let mut last_use: HashMap<Id, usize> = HashMap::new();
         for (at, step) in self.steps.iter().enumerate() {
-            for operand in self.operands(*step) {
+            for operand in self.operands(step) {
                 last_use.insert(operand, at);
             }
         }
         let mut registers = Registers::new(self.output_from());
         let mut code = Vec::new();
         for (at, step) in self.steps.iter().enumerate() {
-            match *step {
+            let until = |id: &Id| last_use.get(id).copied().unwrap_or(at);
+            match step {
                 Step::Compute(id) => {
-                    let until = last_use.get(&id).copied().unwrap_or(at);
-                    self.compute(id, at, until, &mut registers, &mut code)?;
+                    self.compute(*id, at, until(id), &mut registers, &mut code)?;
                 }
-                Step::Require(id) => code.push(instr(op::REQUIRE, 0, registers.of(id), 0, 0)),
-                Step::Succeed(id) => code.push(instr(op::SUCCEED, 0, registers.of(id), 0, 0)),
-                Step::Copy(to, id) => code.push(copy(to, registers.of(id))),
+                Step::Read(block) => {
+                    let base = registers.of(block.base);
+                    code.push(instr(op::BLOCK, 0, base, block.bytes, block.offset));
+                    registers.release(at);
+                    for field in &block.fields {
+                        let home = self.homes.get(&field.id).copied();
+                        let dst = registers.take(field.id, home, until(&field.id))?;
+                        let (word, shift) = field.place();
+                        code.push(instr(op::FIELD, dst, word, field.width, shift));
+                    }
+                }
+                Step::Require(id) => code.push(instr(op::REQUIRE, 0, registers.of(*id), 0, 0)),
+                Step::Succeed(id) => code.push(instr(op::SUCCEED, 0, registers.of(*id), 0, 0)),
+                Step::Copy(to, id) => code.push(copy(*to, registers.of(*id))),
             }
             registers.release(at);
         }

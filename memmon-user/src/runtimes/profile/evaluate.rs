@@ -2,7 +2,7 @@
 
 use memmon_ebpf::{
     WIRE_VERSION,
-    spec::{Instr, MAX_INSTRS, ProbeSpec, REGISTERS, op, reg, width},
+    spec::{BLOCK_WORDS, Instr, MAX_INSTRS, ProbeSpec, REGISTERS, op, reg, width},
 };
 
 use super::arithmetic;
@@ -43,8 +43,9 @@ pub fn evaluate(spec: &ProbeSpec, hit: &Hit, memory: &impl Memory) -> Outcome {
     }
     let mut registers = [0_u64; REGISTERS];
     let mut written = 0_u16;
+    let mut block = [0_u8; 8 * BLOCK_WORDS];
     for instr in code {
-        match step(instr, hit, memory, &registers) {
+        match step(instr, hit, memory, &registers, &mut block) {
             Step::Set(value) => {
                 let Some(register) = registers.get_mut(usize::from(instr.dst)) else {
                     return Outcome::Bad;
@@ -87,8 +88,17 @@ enum Step {
     End(Outcome),
 }
 
-fn step(instr: &Instr, hit: &Hit, memory: &impl Memory, registers: &[u64; REGISTERS]) -> Step {
+fn step(
+    instr: &Instr,
+    hit: &Hit,
+    memory: &impl Memory,
+    registers: &[u64; REGISTERS],
+    block: &mut [u8; 8 * BLOCK_WORDS],
+) -> Step {
     let register = |index: u8| registers.get(usize::from(index)).copied();
+    if instr.op == op::FIELD {
+        return field(instr, block);
+    }
     let (Some(a), index) = (register(instr.a), usize::try_from(instr.imm)) else {
         return Step::End(Outcome::Bad);
     };
@@ -112,6 +122,16 @@ fn step(instr: &Instr, hit: &Hit, memory: &impl Memory, registers: &[u64; REGIST
         op::LOAD => {
             let address = a.wrapping_add_signed(i64::from(instr.imm));
             return load(memory, address, instr.b);
+        }
+        op::BLOCK => {
+            let address = a.wrapping_add_signed(i64::from(instr.imm));
+            return match block.get_mut(..usize::from(instr.b)) {
+                Some(room) => match memory.read(address, room) {
+                    Ok(()) => Step::Go,
+                    Err(_) => Step::End(Outcome::Fault),
+                },
+                None => Step::End(Outcome::Bad),
+            };
         }
         op::CAST => known(instr.b).then(|| arithmetic::narrow(a, instr.b)),
         op::ADD..=op::LT => {
@@ -143,6 +163,17 @@ fn known(wide: u8) -> bool {
         wide & !width::SIGNED,
         width::U8 | width::U16 | width::U32 | width::U64
     )
+}
+
+fn field(instr: &Instr, block: &[u8; 8 * BLOCK_WORDS]) -> Step {
+    let word = block.chunks_exact(8).nth(usize::from(instr.a));
+    match word.and_then(|word| word.try_into().ok()) {
+        Some(bytes) if known(instr.b) => {
+            let shifted = u64::from_le_bytes(bytes) >> (instr.imm & 63);
+            Step::Set(arithmetic::narrow(shifted, instr.b))
+        }
+        _ => Step::End(Outcome::Bad),
+    }
 }
 
 fn load(memory: &impl Memory, address: u64, wide: u8) -> Step {

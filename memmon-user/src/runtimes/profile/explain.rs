@@ -34,7 +34,7 @@ pub fn reads(spec: &ProbeSpec) -> usize {
     spec.code
         .iter()
         .take(usize::from(spec.len))
-        .filter(|instr| matches!(instr.op, op::LOAD | op::STACK))
+        .filter(|instr| matches!(instr.op, op::LOAD | op::BLOCK | op::STACK))
         .count()
 }
 
@@ -60,15 +60,14 @@ fn line(instr: &Instr, outputs: u8) -> String {
         op::CONST if imm.unsigned_abs() < 10 => format!("{dst} = {imm}"),
         op::CONST => format!("{dst} = {imm:#x}"),
         op::CONST_HIGH => format!("{dst} = low32({dst}) | {imm:#x} << 32"),
-        op::LOAD if imm == 0 => format!("{dst} = {}({a})", wide(instr.b, "u", "i")),
-        op::LOAD => {
-            let sign = if imm < 0 { '-' } else { '+' };
-            let distance = imm.unsigned_abs();
-            format!(
-                "{dst} = {}({a} {sign} {distance:#x})",
-                wide(instr.b, "u", "i")
-            )
+        op::BLOCK if imm == 0 => format!("block = {} bytes at {a}", instr.b),
+        op::BLOCK => format!("block = {} bytes at {a} {}", instr.b, distance(imm)),
+        op::FIELD => {
+            let at = i32::from(instr.a) * 8 + imm / 8;
+            format!("{dst} = {}(block + {at:#x})", wide(instr.b, "u", "i"))
         }
+        op::LOAD if imm == 0 => format!("{dst} = {}({a})", wide(instr.b, "u", "i")),
+        op::LOAD => format!("{dst} = {}({a} {})", wide(instr.b, "u", "i"), distance(imm)),
         op::CAST if instr.b == width::U64 => format!("{dst} = {a}"),
         op::CAST => format!("{dst} = {}({a})", wide(instr.b, "low", "signed")),
         op::ADD => infix("+"),
@@ -88,6 +87,11 @@ fn line(instr: &Instr, outputs: u8) -> String {
         op::SUCCEED => format!("succeed {a}"),
         unknown => format!("? operation {unknown}"),
     }
+}
+
+fn distance(imm: i32) -> String {
+    let sign = if imm < 0 { '-' } else { '+' };
+    format!("{sign} {:#x}", imm.unsigned_abs())
 }
 
 fn wide(kind: u8, unsigned: &str, signed: &str) -> String {

@@ -4,6 +4,7 @@
 //! programs the BPF interpreter runs (and [`evaluate`] in plain Rust, for tests).
 
 mod arithmetic;
+mod blocks;
 mod check;
 mod compile;
 mod error;

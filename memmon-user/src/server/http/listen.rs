@@ -5,7 +5,8 @@ use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, sync::Arc
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::mpsc,
     task::AbortHandle,
     time::{sleep, timeout},
@@ -65,7 +66,7 @@ impl Listener {
     }
 }
 
-async fn connection(stream: TcpStream, scrapes: Arc<Scrapes>) {
+pub(super) async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrapes: Arc<Scrapes>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let scrapes = scrapes.clone();
         async move { Ok::<_, Infallible>(answer(request, &scrapes).await) }

@@ -7,6 +7,8 @@
 mod accept;
 mod address;
 mod answer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listen;
 mod scrape;
 

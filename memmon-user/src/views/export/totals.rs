@@ -129,7 +129,8 @@ impl<'a> Totals<'a> {
             self.rows.insert(event.row, (tracks, now));
             return changes;
         };
-        let (charged, live) = (now.0 - last.0, now.1 - last.1);
+        let charged = now.0.saturating_sub(last.0);
+        let live = now.1.saturating_sub(last.1);
         *last = now;
         let mut changes = Vec::new();
         for at in tracks {
@@ -140,8 +141,8 @@ impl<'a> Totals<'a> {
                     track: *at,
                     before: track.charged,
                 });
-                track.charged += charged;
-                track.live += live;
+                track.charged = track.charged.saturating_add(charged);
+                track.live = track.live.saturating_add(live);
             }
         }
         changes
@@ -155,8 +156,8 @@ impl<'a> Totals<'a> {
                 let (charged, live) = tables.held_in(&row);
                 for device in tables.devices_of(&row) {
                     let sum = sums.entry(self.place(&row, device)).or_default();
-                    sum.0 += charged;
-                    sum.1 += live;
+                    sum.0 = sum.0.saturating_add(charged);
+                    sum.1 = sum.1.saturating_add(live);
                 }
                 if let Some((_, last)) = self.rows.get_mut(&row) {
                     *last = (charged, live);

@@ -77,7 +77,10 @@ impl Crowd {
             .filter(|(_, usage)| !usage.is_empty())
             .collect();
         ranked.sort_by_key(|(process, usage)| {
-            let charged: u64 = usage.iter().filter_map(|row| row.charged_bytes).sum();
+            let charged = usage
+                .iter()
+                .filter_map(|row| row.charged_bytes)
+                .fold(0, u64::saturating_add);
             (!is_running(process), Reverse(charged), process.pid)
         });
         let limit = self.limit.unwrap_or(usize::MAX).min(ranked.len());

@@ -1,6 +1,6 @@
 //! A recording behind the same views as an observation, with the time in one's hand.
 
-mod past;
+pub mod past;
 mod player;
 mod words;
 

@@ -42,7 +42,7 @@ pub fn before(
         while at < until {
             cursor.seek(at)?;
             past.push(Arc::new(snapshot(&cursor, filter)));
-            at += apart;
+            at = at.saturating_add(*apart);
         }
     }
     cursor.seek(boot_ns)?;

@@ -1,11 +1,11 @@
 //! One profiler: the client process that speaks to it, and the journal that it is told.
 
-use std::{io, process::Stdio, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    process::{Child, ChildStdin, Command},
+    process::{Child, ChildStdin},
     sync::{broadcast::error::RecvError, watch},
     time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     emit::{self, Emit},
     feed::Feed,
+    launch::Launcher,
     listen::Source,
 };
 use crate::{
@@ -30,18 +31,17 @@ pub enum ConnectionError {
     Encode(postcard::Error),
 }
 
-/// The hidden verb of `memmon-ebpf` that [`super::client`] answers to.
-pub const VERB: &str = "tracy-client";
-
 /// All that stands is looked through no more often, however much is lost on the way.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 pub async fn serve(
     stream: TcpStream,
+    launcher: &Launcher,
     source: &Source,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), ConnectionError> {
-    let mut client = start(stream).map_err(ConnectionError::Start)?;
+    let client = launcher.client(stream).await;
+    let mut client = client.map_err(ConnectionError::Start)?;
     if let Some(pipe) = client.stdin.take() {
         tokio::select! {
             told = tell(pipe, source, stopped) => told?,
@@ -50,21 +50,6 @@ pub async fn serve(
         }
     }
     how_it_ended(client).await
-}
-
-fn start(stream: TcpStream) -> io::Result<Child> {
-    let profiler = std::os::fd::OwnedFd::from(stream.into_std()?);
-    Command::new("/proc/self/exe")
-        .arg0("memmon-ebpf")
-        .arg(VERB)
-        .env_clear()
-        // Keys pressed for memmon, or for the command that it runs, are not for this process.
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(profiler)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
 }
 
 enum Next {

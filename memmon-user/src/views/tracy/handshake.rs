@@ -51,7 +51,7 @@ pub async fn read(stream: &mut TcpStream) -> Greeting {
     }
 }
 
-fn parse(bytes: &[u8; 12]) -> Greeting {
+pub fn parse(bytes: &[u8; 12]) -> Greeting {
     match (bytes.first_chunk::<8>(), bytes.last_chunk::<4>()) {
         (Some(&SHIBBOLETH), Some(version)) => Greeting::Version(u32::from_le_bytes(*version)),
         _ => Greeting::Stranger,

@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     connection,
     handshake::{self, Greeting, Refusal},
+    launch::Launcher,
 };
 use crate::tables::{Filter, Follower};
 
@@ -46,6 +47,8 @@ pub enum ListenError {
         address: SocketAddr,
         error: io::Error,
     },
+    #[error("cannot start the thread that starts Tracy's clients: {0}")]
+    Launcher(#[source] io::Error),
 }
 
 /// A socket that profilers may connect to.
@@ -65,11 +68,13 @@ impl Listener {
         Ok(Self { socket })
     }
 
-    /// Serves whoever connects.
-    pub fn serve(self, source: Source) -> Tracy {
+    /// Serves whoever connects. The calling thread still has the rights that shutting a client away
+    /// takes; it may give them up then.
+    pub fn serve(self, source: Source) -> Result<Tracy, ListenError> {
+        let launcher = Launcher::start().map_err(ListenError::Launcher)?;
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(self.socket, source, stopped));
-        Tracy { stop, task }
+        let task = tokio::spawn(accept(self.socket, launcher, source, stopped));
+        Ok(Tracy { stop, task })
     }
 }
 
@@ -90,7 +95,12 @@ impl Tracy {
     }
 }
 
-async fn accept(socket: TcpListener, source: Source, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    socket: TcpListener,
+    launcher: Launcher,
+    source: Source,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     loop {
@@ -108,9 +118,9 @@ async fn accept(socket: TcpListener, source: Source, mut stopped: watch::Receive
             continue;
         }
         let (source, stopped) = (source.clone(), stopped.clone());
-        let places = places.clone();
+        let (places, launcher) = (places.clone(), launcher.clone());
         connections.spawn(async move {
-            welcome(stream, &places, &source, stopped).await;
+            welcome(stream, &places, &launcher, &source, stopped).await;
         });
     }
     drop(socket);
@@ -121,6 +131,7 @@ async fn accept(socket: TcpListener, source: Source, mut stopped: watch::Receive
 async fn welcome(
     mut stream: TcpStream,
     places: &Semaphore,
+    launcher: &Launcher,
     source: &Source,
     stopped: watch::Receiver<bool>,
 ) {
@@ -128,7 +139,7 @@ async fn welcome(
         Greeting::Stranger => return,
         Greeting::Version(handshake::PROTOCOL) => match places.try_acquire() {
             Ok(_place) => {
-                if let Err(error) = connection::serve(stream, source, stopped).await {
+                if let Err(error) = connection::serve(stream, launcher, source, stopped).await {
                     log::warn!("a Tracy profiler was connected, but {error}");
                 }
                 return;

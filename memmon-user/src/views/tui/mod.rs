@@ -6,6 +6,8 @@
 
 mod app;
 mod draw;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod input;
 mod keys;

@@ -82,10 +82,14 @@ impl Walker<'_> {
                 .bank
                 .allocated_per_bank
                 .checked_mul(pool.bank.num_banks);
+            // Each block is one buffer's.
+            let places: HashSet<u64> = listed.clone().map(|buffer| buffer.address).collect();
             let blocks = listed.count();
-            consistent &= pool.consistent && taken == Some(charged) && blocks == pool.taken.len();
+            consistent &= pool.consistent && taken == Some(charged);
+            consistent &= [blocks, places.len()] == [pool.taken.len(); 2];
             whole &= pool.consistent
                 && taken.is_some_and(|taken| taken >= charged)
+                && blocks == places.len()
                 && blocks <= pool.taken.len();
         }
         let device = match device {
@@ -236,6 +240,7 @@ impl Walker<'_> {
         }
         pool.bank.capacity_per_bank = if capacity > MAX_CAPACITY { 0 } else { capacity };
         pool.consistent &= pool.bank.allocated_per_bank <= pool.bank.capacity_per_bank;
+        pool.consistent &= are_apart(&pool.taken);
         pool.bank.largest_free_per_bank = Some(largest.min(pool.bank.capacity_per_bank));
         Ok(())
     }
@@ -404,6 +409,19 @@ impl Walker<'_> {
             address: word(layout.address),
         })
     }
+}
+
+/// Whether no block lies over another.
+fn are_apart(taken: &HashMap<u64, u64>) -> bool {
+    let mut blocks: Vec<(u64, u64)> = taken.iter().map(|(at, size)| (*at, *size)).collect();
+    blocks.sort_unstable();
+    let mut free_from = 0;
+    blocks.into_iter().all(|(at, size)| {
+        let end = at.checked_add(size);
+        let apart = at >= free_from && end.is_some();
+        free_from = end.unwrap_or_default();
+        apart
+    })
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {

@@ -288,7 +288,7 @@ fn an_allocator_is_read_by_its_address_and_by_its_device() {
 #[test]
 fn what_does_not_add_up_is_not_consistent() {
     type Change = fn(&Heap);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 10] = [
         ("a node that was freed", |heap| {
             heap.word(NODES + 0x20, 0x7f55_8d24_313e)
         }),
@@ -303,6 +303,14 @@ fn what_does_not_add_up_is_not_consistent() {
         ("elsewhere", |heap| heap.word(BUFFERS + 0x60, 0x1001)),
         ("of another allocator", |heap| heap.word(BUFFERS + 0x50, 1)),
         ("in a circle", |heap| heap.word(NODES + 0x20, NODES)),
+        ("two in one block, and one of that size of nobody", |heap| {
+            heap.word(HEAP + 0x5308, 64);
+            heap.word(BUFFERS + 0x160, 0x1000);
+        }),
+        ("one over the other", |heap| {
+            heap.word(HEAP + 0x5208, 32);
+            heap.word(BUFFERS + 0x160, 0x1020);
+        }),
     ];
     let layout = layout();
     for (what, change) in changes {

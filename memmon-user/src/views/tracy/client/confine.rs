@@ -8,6 +8,7 @@ use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
+        signal::Signal,
     },
     unistd::{Gid, Uid, chdir, chroot, geteuid, setgroups, setresgid, setresuid},
 };
@@ -61,6 +62,9 @@ pub fn confine() -> Result<(), ConfineError> {
         step("no group", setresgid(group, group, group))?;
         step("no user", setresuid(user, user, user))?;
     }
+    // memmon may not signal another user's process: the kernel ends this one with the thread that
+    // started it. (Changing the user above would have undone it.)
+    step("ending with memmon", prctl::set_pdeathsig(Signal::SIGKILL))?;
     step("no new rights", prctl::set_no_new_privs())?;
     step("no looking into it", prctl::set_dumpable(false))
 }

@@ -57,7 +57,7 @@ pub fn cells(lane: &Lane, count: usize) -> Vec<Cell> {
     if let Some(Gap { address, size }) = lane.free().largest {
         each_part(lane, count, address, size, |at, bytes| {
             let cell = &mut cells[at];
-            cell.is_largest_free = bytes * 2 > cell.size - cell.taken;
+            cell.is_largest_free = bytes.saturating_mul(2) > cell.size - cell.taken;
         });
     }
     cells

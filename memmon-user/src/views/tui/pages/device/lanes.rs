@@ -100,7 +100,9 @@ impl Lane {
                 .map(|(address, charged, _)| address.saturating_add(size(*charged)));
             (first, ends.max().unwrap_or(first) - first)
         });
-        let end = base.saturating_add(length);
+        // A daemon may say anything: nothing lies beyond the last address.
+        let length = length.min(u64::MAX - base);
+        let end = base + length;
         let mut blocks = Vec::with_capacity(found.len());
         let mut free_from = base;
         for (address, charged, nth) in found {

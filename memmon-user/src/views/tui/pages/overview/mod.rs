@@ -3,7 +3,7 @@
 mod amount;
 mod column;
 mod draw;
-mod filter;
+pub mod filter;
 mod group;
 mod order;
 mod rows;

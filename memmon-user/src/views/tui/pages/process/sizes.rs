@@ -42,11 +42,11 @@ impl Grouping {
                     ..Class::default()
                 });
             class.count += 1;
-            class.requested += one.requested_bytes;
+            class.requested = class.requested.saturating_add(one.requested_bytes);
             class.charged = class
                 .charged
                 .zip(one.charged_bytes)
-                .map(|(sum, bytes)| sum + bytes);
+                .map(|(sum, bytes): (u64, u64)| sum.saturating_add(bytes));
             class.oldest_ns = class.oldest_ns.zip(one.age_ns).map(|(a, b)| a.max(b));
             class.newest_ns = match (class.newest_ns, one.age_ns) {
                 (Some(a), Some(b)) => Some(a.min(b)),

@@ -78,7 +78,9 @@ pub fn draw(page: &DevicePage, area: Rect, line: u16, buffer: &mut Buffer, ctx: 
     let mut sums = BTreeMap::<u32, (u64, usize)>::new();
     for lane in &page.lanes {
         let sum = sums.entry(lane.pid).or_default();
-        sum.0 += lane.taken() * lane.banks;
+        sum.0 = sum
+            .0
+            .saturating_add(lane.taken().saturating_mul(lane.banks));
         sum.1 += lane.blocks.len();
     }
     let mut sums: Vec<_> = sums.into_iter().collect();
