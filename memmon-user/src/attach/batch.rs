@@ -9,6 +9,8 @@ use std::{
 
 use super::wire::Wire;
 
+/// `BPF_MAP_LOOKUP_ELEM`.
+const LOOKUP: libc::c_int = 1;
 /// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
 const LOOKUP_BATCH: libc::c_int = 24;
 /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` (for hash maps: Linux 5.14).
@@ -68,7 +70,16 @@ where
         Ok(Self::new(self.map.try_clone()?))
     }
 
+    /// One entry, as it is now; none where there is none, or it cannot be read.
+    pub fn get(&self, key: K) -> Option<V> {
+        self.one(LOOKUP, key)
+    }
+
     pub(super) fn take_out(&self, key: K) -> Option<V> {
+        self.one(TAKE_OUT, key)
+    }
+
+    fn one(&self, number: libc::c_int, key: K) -> Option<V> {
         let mut keys = [key];
         let mut values = [V::default()];
         let mut attr = EntryAttr {
@@ -78,7 +89,7 @@ where
             ..EntryAttr::default()
         };
         // SAFETY: key and value have the map's own sizes; the kernel writes no further.
-        let done = unsafe { command(TAKE_OUT, &mut attr) };
+        let done = unsafe { command(number, &mut attr) };
         let [value] = values;
         (done >= 0).then_some(value)
     }

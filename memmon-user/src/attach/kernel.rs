@@ -15,7 +15,10 @@ use aya::{
     },
 };
 use memmon_ebpf::{
-    ledger::{Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, RowValue},
+    ledger::{
+        Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, ProcValue,
+        RowKey, RowValue,
+    },
     spec::{MAX_SPECS, ProbeSpec},
 };
 
@@ -147,6 +150,7 @@ pub struct Kernel {
     pub procs: Table<u32, ProcValue>,
     pub owners: Table<OwnerKey, OwnerValue>,
     pub live: Table<LiveKey, LiveValue>,
+    pub pending: Table<PendingKey, PendingValue>,
     pub rows: Table<RowKey, RowValue>,
     counters: PerCpuArray<MapData, u64>,
     tells_ends: bool,
@@ -219,6 +223,7 @@ impl Kernel {
             procs: table(&mut ebpf, "PROCS")?,
             owners: table(&mut ebpf, "OWNERS")?,
             live: table(&mut ebpf, "LIVE")?,
+            pending: table(&mut ebpf, "PENDING")?,
             rows: table(&mut ebpf, "ROWS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             free_specs: Vec::new(),

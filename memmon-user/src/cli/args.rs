@@ -79,6 +79,12 @@ pub struct Watch {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub screen: Screen,
+    /// Place no probe: read what the processes hold from their memory at every refresh
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted. No daemon is asked.
+    #[arg(long, conflicts_with_all = ["socket", "tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -135,6 +141,9 @@ pub struct Observing {
     /// A BPF map of another size than usual
     #[arg(long, value_name = "MAP=COUNT", value_parser = map_size, hide = true)]
     pub map_entries: Vec<(String, u32)>,
+    /// Compare the rows with the allocators' own numbers every so many seconds; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    pub audit: f64,
     /// Behave as on this kernel release
     #[arg(long, value_name = "RELEASE", hide = true)]
     pub assume_kernel: Option<String>,
@@ -204,6 +213,11 @@ pub enum Command {
     Replay(Replay),
     /// The daemon: observe, and answer clients
     Serve(Serve),
+    /// Compare the rows with the allocators' own numbers
+    ///
+    /// Asks the daemon where one listens, else observes for a moment. A row that differs is
+    /// corrected, and marked. Exits with 1 when a row differed.
+    Audit(Audit),
     /// What this machine allows, what was found, and what to do about the rest
     Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
@@ -313,6 +327,12 @@ pub struct Serve {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub metrics: Metrics,
+    /// Place no probe: read what the processes hold from their memory at every question
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted, and there is nothing to follow.
+    #[arg(long, conflicts_with_all = ["tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
 }
 
 /// What scrapers are given.
@@ -329,6 +349,30 @@ pub struct Metrics {
         requires = "address"
     )]
     pub processes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Audit {
+    /// Only these processes
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    /// How the report is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: AuditFormat,
+    /// Where the daemon listens [default: /run/memmon-ebpf.sock]
+    ///
+    /// Where it is given, nothing else is asked.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum AuditFormat {
+    #[default]
+    Table,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -418,6 +462,8 @@ impl Observing {
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
             map_entries: self.map_entries.clone(),
+            audit: (self.audit > 0.0).then(|| Duration::from_secs_f64(self.audit)),
+            sample: false,
             assume_kernel: self.assume_kernel.clone(),
         }
     }

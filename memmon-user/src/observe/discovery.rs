@@ -3,10 +3,12 @@
 use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 
 use super::{
-    Options, clock,
+    Options,
+    audit::Healing,
+    clock,
     identities::{process_facts, text},
     observer::{Observer, Watched},
-    recovery::Past,
+    recovery::{Past, Recovery},
 };
 use crate::{
     attach::table::Added,
@@ -30,9 +32,11 @@ impl Observer {
                 self.number(*pid);
             }
         }
-        for (pid, libraries) in found {
-            self.examine(pid, &libraries);
-        }
+        let late: Vec<Recovery> = found
+            .iter()
+            .filter_map(|(pid, libraries)| self.examine(*pid, libraries))
+            .collect();
+        self.recover(late);
     }
 
     pub(super) fn drain_mappings(&mut self) {
@@ -63,7 +67,8 @@ impl Observer {
         };
         let libraries = scan::libraries(&regions, |name| self.runtimes.wants(name));
         if !libraries.is_empty() {
-            self.examine(pid, &libraries);
+            let late = self.examine(pid, &libraries);
+            self.recover(late.into_iter().collect());
         }
     }
 
@@ -83,16 +88,19 @@ impl Observer {
         }
     }
 
-    /// A process maps runtime libraries: attaches where they are new, and finds out what it holds.
-    pub(super) fn examine(&mut self, pid: u32, libraries: &[Mapped]) {
+    /// A process maps runtime libraries: attaches where they are new. What it holds already is to
+    /// be read.
+    #[must_use]
+    pub(super) fn examine(&mut self, pid: u32, libraries: &[Mapped]) -> Option<Recovery> {
         if !self.in_scope(pid) {
-            return;
+            return None;
         }
         let Some(value) = self.number(pid) else {
-            return self.meet_uncounted(pid);
+            self.meet_uncounted(pid);
+            return None;
         };
         if self.ignores(pid, value.proc) {
-            return;
+            return None;
         }
         let mut uses = Vec::new();
         for mapped in libraries {
@@ -101,7 +109,7 @@ impl Observer {
                     .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped)
             else {
                 // It is gone, or another program by now, of which there will be a notice.
-                return;
+                return None;
             };
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
@@ -116,7 +124,7 @@ impl Observer {
             understood: !uses.is_empty(),
         });
         if uses.len() <= known {
-            return;
+            return None;
         }
         let born = identity::started_ns(pid).unwrap_or_default();
         let attached = uses.iter().map(|(using, _)| using.attached_ns).max();
@@ -130,19 +138,47 @@ impl Observer {
             });
             Past::Nothing
         } else {
-            self.recover(pid, value, &uses)
+            return Some(self.begin_recovery(pid, value, uses));
         };
+        self.recovered(
+            &Recovery {
+                pid,
+                value,
+                uses,
+                ..Recovery::default()
+            },
+            past,
+        );
+        None
+    }
+
+    /// What came before is known now, or is known not to be.
+    pub(super) fn recovered(&mut self, recovery: &Recovery, past: Past) {
+        let Recovery {
+            pid, value, uses, ..
+        } = recovery;
+        let proc = value.proc;
         let read = proc_flag::RECOVERING | proc_flag::UNREAD;
-        self.set_flag(pid, proc, read, false);
+        self.set_flag(*pid, proc, read, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
-            watched.uses = uses;
+            watched.uses.clone_from(uses);
             watched.fresh = past == Past::Nothing;
+            watched.forked = value.flags & proc_flag::FORKED != 0;
         }
         let since = match past {
             Past::Recovered => Since::Recovered,
             // It was faster than we: its allocators were made before we looked, but the probes saw it.
             Past::Nothing if !self.opened(proc).is_empty() => Since::Start,
-            Past::Nothing | Past::Unknown => return,
+            Past::Unknown => {
+                // It never held still. What is known of it is corrected, and completed, in time.
+                if self.is_unproven(proc)
+                    && let Some(watched) = self.processes.get_mut(&proc)
+                {
+                    watched.healing = Some(Healing::soon());
+                }
+                return;
+            }
+            Past::Nothing => return,
         };
         self.tell(Fact::Since { proc, since });
     }
@@ -216,6 +252,8 @@ impl Observer {
                 uses: Vec::new(),
                 fresh: false,
                 uncounted: false,
+                forked: false,
+                healing: None,
             },
         );
         self.tell(Fact::Process {

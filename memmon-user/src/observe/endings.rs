@@ -158,6 +158,7 @@ impl Observer {
 
     /// Whatever no event told.
     pub(super) fn sweep(&mut self) {
+        self.note_rates();
         self.sweeps += 1;
         let lost = self.kernel.counters().get(Counter::LostControl);
         let has_lost = lost > self.last_lost_control;

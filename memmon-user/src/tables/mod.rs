@@ -3,6 +3,7 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
+pub mod audit;
 mod checkpoint;
 mod devices;
 pub mod event;
@@ -56,6 +57,8 @@ pub struct Tables {
     placements: BTreeMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
     blind: bool,
+    /// Looked at again and again: peaks are of what was seen.
+    sampled: bool,
     /// The current generation of owners that had more than one.
     generations: BTreeMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
@@ -102,6 +105,16 @@ impl Tables {
         self.blind = true;
     }
 
+    /// As [`Self::nothing_seen`], but looked at again and again: peaks are of what was seen.
+    pub fn only_sampled(&mut self) {
+        self.blind = true;
+        self.sampled = true;
+    }
+
+    pub(super) fn knows_peaks(&self) -> bool {
+        !self.blind || self.sampled
+    }
+
     /// A process maps a runtime's library.
     pub fn process(&mut self, proc: Proc, facts: ProcessFacts) {
         self.processes.entry(proc).or_default().facts = facts;
@@ -132,6 +145,13 @@ impl Tables {
     pub fn inexact(&mut self, proc: Proc) {
         if let Some(entry) = self.processes.get_mut(&proc) {
             entry.inexact = true;
+        }
+    }
+
+    /// What could not be read of it has been looked up since.
+    pub fn exact(&mut self, proc: Proc) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.inexact = false;
         }
     }
 
@@ -269,6 +289,11 @@ impl Tables {
             .get(key)
             .map(|row| row.baseline)
             .unwrap_or_default()
+    }
+
+    /// A row's numbers, with what the kernel did not count.
+    pub fn row_with_baseline(&self, key: &RowKey) -> Row {
+        self.rows.get(key).copied().unwrap_or_default()
     }
 
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {

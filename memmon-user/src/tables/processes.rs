@@ -133,11 +133,12 @@ impl Tables {
             requested_bytes: known(amounts.requested),
             charged_bytes: known(amounts.charged).filter(|_| charged),
             peak_charged_bytes: known(peak.max(amounts.peak_charged))
-                .filter(|_| charged && !self.blind),
+                .filter(|_| charged && self.knows_peaks()),
             live_allocations: known(amounts.live),
             allocations: seen(amounts.allocations),
             frees: seen(amounts.frees),
             failed_allocations: seen(amounts.failed),
+            rebased: amounts.rebased.into(),
             exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
         }
     }

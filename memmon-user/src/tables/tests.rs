@@ -149,6 +149,7 @@ fn recovered_and_freed_is_nothing() {
             requested: 64,
             charged: 64,
             live: 1,
+            ..Baseline::default()
         },
     );
     tell(

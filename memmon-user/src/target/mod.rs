@@ -5,3 +5,4 @@ pub mod boot;
 pub mod identity;
 pub mod maps;
 pub mod memory;
+pub mod threads;

@@ -9,6 +9,8 @@ use crate::target::maps::Region;
 const CHUNK: u64 = 1 << 20;
 /// How much is tried at a time where a chunk cannot be read as a whole.
 const PAGE: u64 = 4_096;
+/// Of how much it is asked at a time which parts of it are there.
+const PIECE: usize = 1 << 32;
 /// Hits that are looked at; more is not a process but a trap.
 const MAX_HITS: usize = 16_384;
 /// Allocators of a device's active sub-devices that are looked at.
@@ -18,6 +20,16 @@ const MAX_SUB_DEVICES: u32 = 64;
 struct Hits {
     meshes: Vec<u64>,
     devices: Vec<u64>,
+    allocators: Vec<u64>,
+}
+
+/// The addresses of virtual tables.
+struct Wanted {
+    /// The lowest, and how far above it the highest is.
+    least: u64,
+    span: u64,
+    mesh: u64,
+    device: u64,
     allocators: Vec<u64>,
 }
 
@@ -152,46 +164,75 @@ impl Walker<'_> {
         let all = || allocators.iter().copied().chain([mesh, device]);
         let least = all().min().unwrap_or_default();
         let span = all().max().unwrap_or_default().wrapping_sub(least);
+        let wanted = Wanted {
+            least,
+            span,
+            mesh,
+            device,
+            allocators: allocators.clone(),
+        };
         let mut hits = Hits::default();
-        let mut complete = true;
         let mut chunk = Vec::new();
         for region in candidates(maps) {
-            let mut at = region.start;
-            while at < region.end {
-                // The other half is for what is found.
+            for start in (region.start..region.end).step_by(PIECE) {
+                let end = start.saturating_add(PIECE as u64).min(region.end);
+                // The other half of the limits is for what is found.
                 if self.spent_half() {
                     return Ok((hits, false));
                 }
-                let length = CHUNK.min(region.end - at);
-                match self.read_what_is_there(at, length, &mut chunk) {
-                    Ok(()) => {}
-                    Err(WalkError::TooMuch(_)) => return Ok((hits, false)),
-                    Err(error) => return Err(error),
-                }
-                let (words, _) = chunk.as_chunks::<8>();
-                for (index, word) in words.iter().enumerate() {
-                    let word = u64::from_le_bytes(*word);
-                    // Nearly every word fails this one test.
-                    if word.wrapping_sub(least) > span {
-                        continue;
-                    }
-                    let address = at + 8 * index as u64;
-                    if word == mesh {
-                        hits.meshes.push(address);
-                    } else if word == device {
-                        hits.devices.push(address);
-                    } else if allocators.contains(&word) {
-                        hits.allocators.push(address);
-                    }
-                    if hits.len() > MAX_HITS {
-                        complete = false;
-                        return Ok((hits, complete));
+                let parts = self.memory.touched(start, end);
+                for (start, end) in parts.unwrap_or_else(|| vec![(start, end)]) {
+                    if !self.search(start, end, &wanted, &mut hits, &mut chunk)? {
+                        return Ok((hits, false));
                     }
                 }
-                at += length;
             }
         }
-        Ok((hits, complete))
+        Ok((hits, true))
+    }
+
+    /// False where the limits did not suffice.
+    fn search(
+        &self,
+        start: u64,
+        end: u64,
+        wanted: &Wanted,
+        hits: &mut Hits,
+        chunk: &mut Vec<u8>,
+    ) -> Result<bool, WalkError> {
+        let mut at = start;
+        while at < end {
+            if self.spent_half() {
+                return Ok(false);
+            }
+            let length = CHUNK.min(end - at);
+            match self.read_what_is_there(at, length, chunk) {
+                Ok(()) => {}
+                Err(WalkError::TooMuch(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            let (words, _) = chunk.as_chunks::<8>();
+            for (index, word) in words.iter().enumerate() {
+                let word = u64::from_le_bytes(*word);
+                // Nearly every word fails this one test.
+                if word.wrapping_sub(wanted.least) > wanted.span {
+                    continue;
+                }
+                let address = at + 8 * index as u64;
+                if word == wanted.mesh {
+                    hits.meshes.push(address);
+                } else if word == wanted.device {
+                    hits.devices.push(address);
+                } else if wanted.allocators.contains(&word) {
+                    hits.allocators.push(address);
+                }
+                if hits.len() > MAX_HITS {
+                    return Ok(false);
+                }
+            }
+            at += length;
+        }
+        Ok(true)
     }
 
     /// Reads what can be read; the rest stays zero.
