@@ -1,6 +1,7 @@
 //! Support for the end-to-end tests.
 
 pub mod check;
+pub mod disk;
 mod elf_damage;
 pub mod filter;
 pub mod fixture;
@@ -8,7 +9,6 @@ pub mod kernel_maps;
 pub mod lab;
 pub mod maps;
 pub mod memmon;
-pub mod nobody;
 pub mod people;
 pub mod prometheus;
 pub mod raw;

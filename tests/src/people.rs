@@ -4,17 +4,18 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{fixture::Fixture, memmon};
 
-pub use crate::nobody::NOBODY;
+/// The user of that name.
+pub const NOBODY: u32 = 65534;
 
-/// A directory that everybody can look into, with copies of the program and of a fixture: those
-/// that were built may lie where only their owner can go.
+/// A directory that everybody can look into, with copies of the program and, where one is asked
+/// for, of a fixture: those that were built may lie where only their owner can go.
 #[derive(Debug)]
 pub struct Open {
     directory: tempfile::TempDir,
@@ -29,11 +30,23 @@ pub fn open_directory() -> Result<tempfile::TempDir> {
 
 impl Open {
     pub fn new(fixture: &Fixture) -> Result<Self> {
+        Self::of(&[memmon::binary(), fixture.driver(), fixture.library()])
+    }
+
+    /// The program alone.
+    pub fn program_alone() -> Result<Self> {
+        Self::of(&[memmon::binary()])
+    }
+
+    fn of(files: &[PathBuf]) -> Result<Self> {
         let directory = open_directory()?;
-        for file in [memmon::binary(), fixture.driver(), fixture.library()] {
+        for file in files {
             let name = file.file_name().context("a file")?;
             let copy = directory.path().join(name);
-            fs::copy(&file, &copy).with_context(|| format!("copying {}", file.display()))?;
+            // By another process: a child of ours that has not yet become a program would hold a
+            // file open that is being written, and so it could not be run.
+            let copied = Command::new("cp").arg(file).arg(&copy).status()?;
+            ensure!(copied.success(), "copying {}", file.display());
             fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
         }
         Ok(Self { directory })
@@ -57,6 +70,32 @@ impl Open {
         command.args(args).stdin(Stdio::null());
         as_nobody(&mut command);
         command
+    }
+
+    /// The program, run by nobody, who cannot get any capability either.
+    pub fn without_rights(&self, args: &[&str]) -> Result<Output> {
+        self.by_setpriv(
+            &[
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ],
+            args,
+        )
+    }
+
+    /// The program, run with what `setpriv` leaves it.
+    pub fn by_setpriv(&self, changes: &[&str], args: &[&str]) -> Result<Output> {
+        let output = Command::new("setpriv")
+            .args(changes)
+            .arg(self.program())
+            .args(args)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output)
     }
 }
 

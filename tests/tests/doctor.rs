@@ -12,7 +12,7 @@ use memmon_tests::{
     check::acquainted,
     fixture::{Driver, Fault, Fixture, Layout},
     memmon::{Daemon, binary, command, run},
-    nobody::Public,
+    people::Open,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -101,11 +101,11 @@ fn a_machine_that_will_do() -> Result<()> {
 
 #[test]
 fn without_rights() -> Result<()> {
-    let public = Public::new()?;
+    let public = Open::program_alone()?;
     let nowhere = NoDaemon::new()?;
     let socket = nowhere.socket();
     let args = ["doctor", "--format", "json", "--socket", &socket];
-    let (code, seen) = report(&public.as_nobody(&args)?)?;
+    let (code, seen) = report(&public.without_rights(&args)?)?;
     ensure!(code == 3 && seen["verdict"] == "not_permitted");
     says(
         &seen,
@@ -139,14 +139,14 @@ fn open_to(daemon: &Daemon, mode: u32) -> Result<()> {
 /// A user who may not observe, but may ask.
 #[test]
 fn with_a_daemon() -> Result<()> {
-    let public = Public::new()?;
+    let public = Open::program_alone()?;
     let driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
     let daemon = Daemon::start(&[])?;
     open_to(&daemon, 0o755)?;
     acquainted(&daemon, driver.pid())?;
     let socket = daemon.socket().display().to_string();
     let args = ["doctor", "--format", "json", "--socket", &socket];
-    let (code, seen) = report(&public.as_nobody(&args)?)?;
+    let (code, seen) = report(&public.without_rights(&args)?)?;
     ensure!(code == 0 && seen["verdict"] == "through_daemon", "{seen:#}");
     says(&seen, "daemon", "ok", &["of root", &socket])?;
     // What the daemon sees, this user could not.
@@ -165,7 +165,7 @@ fn a_daemon_that_cannot_be_asked() -> Result<()> {
     open_to(&daemon, 0o700)?;
     let socket = daemon.socket().display().to_string();
     let args = ["doctor", "--format", "json", "--socket", &socket];
-    let (code, seen) = report(&Public::new()?.as_nobody(&args)?)?;
+    let (code, seen) = report(&Open::program_alone()?.without_rights(&args)?)?;
     ensure!(code == 3, "{seen:#}");
     says(&seen, "daemon", "limited", &["may not ask"])
 }

@@ -17,7 +17,7 @@ use memmon_tests::{
     check::{acquainted, holds, running, shown},
     fixture::{Fault, Fixture, Layout},
     memmon::{Daemon, binary, run},
-    nobody::{NOBODY, Public},
+    people::{NOBODY, Open},
 };
 
 /// It ended with this code and one message, which has these words in it; nothing on standard
@@ -57,7 +57,7 @@ fn no_pid() -> Result<String> {
 
 #[test]
 fn not_root() -> Result<()> {
-    let public = Public::new()?;
+    let public = Open::program_alone()?;
     let driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
     let pid = driver.pid().to_string();
     for (args, capability) in [
@@ -68,13 +68,13 @@ fn not_root() -> Result<()> {
         (vec!["-q", "-p", &pid], "CAP_SYS_PTRACE"),
         (vec!["-p", &pid], "CAP_BPF"),
     ] {
-        let output = public.as_nobody(&args)?;
+        let output = public.without_rights(&args)?;
         fails(&output, 3, &[capability, "root"]).with_context(|| format!("{args:?}"))?;
     }
     // A pid that is not there is said before anything about permission.
     let gone = no_pid()?;
     for args in [vec!["-q", "-p", &gone], vec!["-p", &gone]] {
-        fails(&public.as_nobody(&args)?, 4, &[&gone]).with_context(|| format!("{args:?}"))?;
+        fails(&public.without_rights(&args)?, 4, &[&gone]).with_context(|| format!("{args:?}"))?;
     }
     Ok(())
 }
@@ -259,20 +259,13 @@ fn a_stale_socket_is_taken_over() -> Result<()> {
 /// Asking a daemon needs no rights; but the command lines of others are not shown.
 #[test]
 fn a_client_without_rights() -> Result<()> {
-    let public = Public::new()?;
     let fixture = Fixture::get(Layout::Pimpl, Fault::None)?;
-    // Reachable for the other user.
-    let program = public.directory().join("fixture");
-    let library = public.directory().join("libtt_metal.so");
-    for (from, to) in [(fixture.driver(), &program), (fixture.library(), &library)] {
-        let done = Command::new("cp").arg(from).arg(to).status()?;
-        ensure!(done.success());
-    }
+    let public = Open::new(&fixture)?;
     let mut mine = fixture.spawn()?;
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&program);
+        .arg(public.driver().get_program());
     let mut theirs = memmon_tests::fixture::Driver::spawn(command)?;
     theirs.ask("report")?;
     let daemon = Daemon::start(&[])?;
@@ -285,7 +278,7 @@ fn a_client_without_rights() -> Result<()> {
     let answer = mine.ask("leak 3 4096")?;
     let other = theirs.ask("leak 5 4096")?;
     let socket = daemon.socket().display().to_string();
-    let output = public.as_nobody(&["-q", "--format", "json", "--socket", &socket])?;
+    let output = public.without_rights(&["-q", "--format", "json", "--socket", &socket])?;
     ensure!(
         output.status.success(),
         "{}",
@@ -297,7 +290,10 @@ fn a_client_without_rights() -> Result<()> {
     ensure!(process.command.is_empty(), "{:?}", process.command);
     let process = shown(&snapshot, theirs.pid())?;
     holds(process, &other)?;
-    assert_eq!(process.command, [program.display().to_string()]);
+    assert_eq!(
+        process.command,
+        [public.path().join("fixture").display().to_string()]
+    );
     assert_eq!(process.uid, Some(NOBODY));
     // Root sees them all.
     let snapshot = daemon.snapshot()?;

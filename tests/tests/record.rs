@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use memmon::{recording::Recording, tables::snapshot::Snapshot};
 use memmon_tests::{
     check::{holds, running},
+    disk::Disk,
     fixture::{Driver, Fault, Fixture, Layout, number},
     memmon::{self as program, charged},
     recorder::{Recorder, between, driver, ready, replay, snapshot},
@@ -145,32 +146,11 @@ fn a_million_events() -> Result<()> {
     Ok(())
 }
 
-/// A small file system of its own.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(options: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(folder.path())
-            .status()?;
-        ensure!(mounted.success(), "mounting a file system");
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn where_it_cannot_be_written() -> Result<()> {
     // Full.
-    let disk = Disk::of("size=64k")?;
-    let file = disk.0.path().join("recording");
+    let disk = Disk::in_memory("size=64k")?;
+    let file = disk.path().join("recording");
     let mut driver = driver()?;
     let pid = driver.pid().to_string();
     let mut recorder = Recorder::start_in(tempfile::tempdir()?, &file, &["-p", &pid])?;
@@ -189,11 +169,11 @@ fn where_it_cannot_be_written() -> Result<()> {
     assert!(replay(&file, &["--format", "json"])?.status.success());
 
     // Read-only, no such folder, there already.
-    let disk = Disk::of("size=64k,ro")?;
+    let disk = Disk::in_memory("size=64k,ro")?;
     let there = tempfile::NamedTempFile::new()?;
     std::fs::write(there.path(), "mine")?;
     for (path, words) in [
-        (disk.0.path().join("x"), "Read-only"),
+        (disk.path().join("x"), "Read-only"),
         (PathBuf::from("/no/such/folder/x"), "No such file"),
         (there.path().to_owned(), "--force"),
     ] {

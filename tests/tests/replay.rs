@@ -19,7 +19,7 @@ use memmon_tests::{
     fixture::number,
     lab,
     memmon::{self as program, Daemon, charged, process},
-    nobody::Public,
+    people::Open,
     recorder::{Recorder, between, driver, ready, replay, snapshot},
     screen::Screen,
 };
@@ -73,12 +73,12 @@ fn every_moment_is_what_the_program_said_then() -> Result<()> {
     }
     let last = snapshot(&recorder.file(), "end")?;
     // Looking needs no rights.
-    let public = Public::new()?;
-    let copy = public.directory().join("recording");
+    let public = Open::program_alone()?;
+    let copy = public.path().join("recording");
     std::fs::copy(recorder.file(), &copy)?;
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o644))?;
     let file = copy.to_str().context("plain")?;
-    let output = public.as_nobody(&["replay", file, "--format", "json"])?;
+    let output = public.without_rights(&["replay", file, "--format", "json"])?;
     assert_eq!(serde_json::from_slice::<Snapshot>(&output.stdout)?, last);
     assert_eq!(process(&last, pid).context("it is there")?.state, "exited");
     Ok(())
