@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod drain;
 pub mod elf;
 pub mod observe;
+mod origin;
 pub mod recording;
 pub mod rights;
 pub mod runtimes;

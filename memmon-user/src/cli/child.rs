@@ -16,7 +16,8 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{exit::Failure, origin};
+use super::exit::Failure;
+use crate::origin;
 
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;

@@ -10,7 +10,6 @@ mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod logging;
-mod origin;
 mod profiles;
 mod query;
 mod record;

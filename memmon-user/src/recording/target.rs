@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::rights;
+use crate::{origin, rights};
 
 /// How often what was written is put on the disk itself: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(10);
@@ -20,6 +20,8 @@ pub enum TargetError {
     Exists(PathBuf),
     #[error("standard output is a terminal; name a file with -o, or a pipe to a program")]
     Terminal,
+    #[error("standard output is closed; name a file with -o, or give it a pipe to a program")]
+    Closed,
     #[error("cannot write to {}: {cause}; name a file in a folder that may be written", .path.display())]
     Unwritable { path: PathBuf, cause: io::Error },
 }
@@ -100,6 +102,9 @@ pub fn rotated(path: &Path) -> PathBuf {
 
 fn open(path: &Path, force: bool) -> Result<Out, TargetError> {
     if path == Path::new("-") {
+        if origin::is_stdout_closed() {
+            return Err(TargetError::Closed);
+        }
         let stdout = io::stdout();
         if stdout.is_terminal() {
             return Err(TargetError::Terminal);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::rights;
+use crate::{origin, rights};
 
 /// The mode of a new file, which the umask narrows: others never write to it, whatever the umask.
 const NEW: u32 = 0o644;
@@ -26,8 +26,10 @@ pub enum Mode {
 pub enum OutputError {
     #[error("cannot write to {}: {cause}; {}", .path.display(), next_step(.cause))]
     Unwritable { path: PathBuf, cause: io::Error },
-    #[error("cannot write to standard output: {cause}; use -o FILE to write elsewhere")]
+    #[error("cannot write to standard output: {cause}; send it elsewhere (`> FILE`)")]
     Stdout { cause: io::Error },
+    #[error("standard output is closed; send it somewhere (`> FILE`)")]
+    Closed,
 }
 
 fn next_step(cause: &io::Error) -> &'static str {
@@ -74,6 +76,9 @@ impl Sink {
     /// Opens now, so that a place that cannot be written is found before the work, not after it.
     pub fn open(path: Option<&Path>, mode: Mode) -> Result<Self, OutputError> {
         let path = path.unwrap_or(Path::new("-"));
+        if is_stdout(path) && origin::is_stdout_closed() {
+            return Err(OutputError::Closed);
+        }
         let target = open(path, mode).map_err(|cause| OutputError::Unwritable {
             path: path.into(),
             cause,
@@ -145,8 +150,12 @@ pub fn write_whole(path: Option<&Path>, text: &str) -> Result<Written, OutputErr
     Ok(written)
 }
 
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
 fn open(path: &Path, mode: Mode) -> io::Result<Target> {
-    if path == Path::new("-") || path == Path::new("/dev/stdout") {
+    if is_stdout(path) {
         return Ok(Target::Stdout);
     }
     // A descriptor of our own by name: whatever it is, its holder does not expect another file in its place.

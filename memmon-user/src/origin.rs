@@ -81,6 +81,12 @@ pub fn is_ignored(signal: Signal) -> bool {
     IGNORED.load(Relaxed) & bit(signal as i32) != 0
 }
 
+/// Whether standard output was closed. What is written to it goes nowhere, without an error: Rust's
+/// runtime has put `/dev/null` in its place.
+pub fn is_stdout_closed() -> bool {
+    CLOSED.load(Relaxed) & (1 << libc::STDOUT_FILENO) != 0
+}
+
 /// Gives it back to a process that was forked and is about to execute something. Makes system calls only.
 pub fn restore() -> io::Result<()> {
     let ignored = IGNORED.load(Relaxed);
