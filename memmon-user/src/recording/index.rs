@@ -10,6 +10,7 @@ use super::{
     },
     reader::OpenError,
 };
+use crate::observe::clock;
 
 /// Bytes of a recording.
 pub trait Bytes {
@@ -128,6 +129,7 @@ pub fn build(bytes: &dyn Bytes) -> Result<Index, OpenError> {
             .notes
             .push("it was not ended: its writer crashed, or is still at work".to_owned());
     }
+    index.note_clock();
     Ok(index)
 }
 
@@ -143,6 +145,26 @@ impl Index {
             .iter()
             .rposition(|frame| frame.header.kind == FrameKind::Keyframe);
         self.frames.truncate(keyframe.unwrap_or(0));
+    }
+
+    /// Where its times jump.
+    fn note_clock(&mut self) {
+        const SECOND: u128 = 1_000_000_000;
+        for (before, frame) in self.frames.iter().zip(self.frames.iter().skip(1)) {
+            let (before, after) = (before.stamp(), frame.stamp());
+            let set = after.set_since(&before);
+            if set == 0 {
+                continue;
+            }
+            let way = if set < 0 { "back" } else { "forward" };
+            let by = set.unsigned_abs();
+            self.notes.push(format!(
+                "after {}, the wall clock was set {way} by {}.{} s: its times jump there; `--at +SECONDS` counts from the start, whatever the clock",
+                clock::rfc3339(before.epoch_ns.into()).unwrap_or_default(),
+                by / SECOND,
+                by % SECOND * 10 / SECOND,
+            ));
+        }
     }
 }
 

@@ -134,16 +134,36 @@ impl Recording {
             .unwrap_or_default()
     }
 
-    /// The moment of a time on the wall clock, which may have been set meanwhile.
+    /// The moment of a time on the wall clock. Where the clock was set meanwhile, a time that came
+    /// twice is the first, and one that was left out is when the clock was set.
     pub fn at_epoch(&self, epoch_ns: u64) -> Stamp {
-        let frame = self
-            .frames()
-            .iter()
-            .find(|frame| frame.header.epoch_ns >= epoch_ns);
-        let known = frame.map_or_else(|| self.end(), Frame::stamp);
-        let boot_ns = i128::from(known.boot_ns) + i128::from(epoch_ns) - i128::from(known.epoch_ns);
+        let start = self.start();
+        let mut known = start;
+        for frame in self.frames() {
+            let stamp = frame.stamp();
+            // By the clock as it went after it was set in between, else as it went before.
+            let after = stamp.boot_of(epoch_ns);
+            let before = known.boot_of(epoch_ns);
+            let between = known.boot_ns..=stamp.boot_ns;
+            let boot_ns = if between.contains(&after) {
+                after
+            } else if between.contains(&before) {
+                before
+            } else if (known.epoch_ns..stamp.epoch_ns).contains(&epoch_ns) {
+                known.boot_ns
+            } else {
+                known = stamp;
+                continue;
+            };
+            return Stamp { boot_ns, epoch_ns };
+        }
+        let nearest = if epoch_ns < start.epoch_ns {
+            start
+        } else {
+            self.end()
+        };
         Stamp {
-            boot_ns: u64::try_from(boot_ns).unwrap_or_default(),
+            boot_ns: nearest.boot_of(epoch_ns),
             epoch_ns,
         }
     }
@@ -170,6 +190,29 @@ impl Recording {
         let bytes = payload::unpack(&packed, frame.header.unpacked).map_err(malformed)?;
         let (batches, _) = payload::read(&bytes).map_err(malformed)?;
         Ok(batches)
+    }
+}
+
+impl Stamp {
+    /// When it is this time by the wall clock as it is set at this moment; the nearest that there
+    /// is, where that lies before the machine booted.
+    fn boot_of(&self, epoch_ns: u64) -> u64 {
+        let boot_ns = i128::from(self.boot_ns) + i128::from(epoch_ns) - i128::from(self.epoch_ns);
+        u64::try_from(boot_ns.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// By how much the wall clock was set forward since an earlier moment, in nanoseconds; what
+    /// mere steering of it may amount to is nothing.
+    pub(super) fn set_since(&self, earlier: &Self) -> i128 {
+        const SLACK_NS: i128 = 1_000_000_000;
+        let passed = i128::from(self.boot_ns) - i128::from(earlier.boot_ns);
+        let shown = i128::from(self.epoch_ns) - i128::from(earlier.epoch_ns);
+        let set = shown - passed;
+        // The kernel steers by half a thousandth at the most.
+        match set.abs() > SLACK_NS + passed.abs() / 1000 {
+            true => set,
+            false => 0,
+        }
     }
 }
 

@@ -182,6 +182,63 @@ fn every_moment_and_every_event() {
 }
 
 /// Large enough for keyframes: they change nothing but the way.
+/// The wall clock is set back by an hour, then forward by two: everything is found by the time
+/// since boot, and times on the wall by the clock that showed them.
+#[test]
+fn a_clock_that_is_set() {
+    const HOUR: u64 = 3600 * SECOND;
+    let mut told = batches(60, 40);
+    for (at, batch) in told.iter_mut().enumerate() {
+        match at {
+            0..20 => {}
+            20..40 => batch.epoch_ns -= HOUR,
+            _ => batch.epoch_ns += HOUR,
+        }
+    }
+    let mut cursor = open(record(&told));
+    let recording = cursor.recording().clone();
+    assert_eq!(recording.events(), truth_count(&told));
+    assert_eq!(recording.notes().len(), 2, "{:?}", recording.notes());
+    assert!(recording.notes()[0].contains("back by 3600.0 s"));
+    assert!(recording.notes()[1].contains("forward by 7200.0 s"));
+    let last = told.last().unwrap();
+    assert_eq!(recording.end().boot_ns, last.boot_ns);
+    // Not in order: it must go back, too.
+    for at in [0, 19, 20, 21, 39, 40, 41, 59, 30, 10, 50, 20] {
+        // A moment in the middle of the batch's second, as the wall clock showed it.
+        let told_at = &told[at];
+        let boot_ns = told_at.boot_ns - SECOND / 2;
+        let moment = super::Moment::At(told_at.epoch_of(boot_ns));
+        assert_eq!(moment.of(&recording), Some(boot_ns), "second {at}");
+        cursor.seek(boot_ns).unwrap();
+        assert_eq!(cursor.now().boot_ns, boot_ns, "second {at}");
+        let held = truth(&told, |_, event| event.time_ns <= boot_ns);
+        assert_eq!(charged(&cursor), held, "second {at}");
+    }
+    // A time that the clock left out is when it was set; and some times never were.
+    let left_out = super::Moment::At(told[39].epoch_ns + HOUR / 2);
+    assert_eq!(left_out.of(&recording), Some(told[39].boot_ns));
+    for never in [told[20].epoch_ns - 10 * SECOND, last.epoch_ns + SECOND] {
+        assert_eq!(super::Moment::At(never).of(&recording), None);
+    }
+    // By the number of events, too.
+    for count in [1000, 3000, 500] {
+        cursor.seek_event(count).unwrap();
+        assert_eq!(cursor.events(), count);
+        assert_eq!(charged(&cursor), truth(&told, |at, _| at < count as usize));
+    }
+}
+
+/// A clock that is only steered is none that is set, however long nothing was told.
+#[test]
+fn a_clock_that_is_steered() {
+    let mut told = batches(2, 40);
+    told[1].boot_ns += 10_000 * SECOND;
+    told[1].epoch_ns += 10_004 * SECOND;
+    let recording = Recording::of_bytes(record(&told)).unwrap();
+    assert!(recording.notes().is_empty(), "{:?}", recording.notes());
+}
+
 #[test]
 fn keyframes_are_the_state() {
     let told: Vec<Batch> = batches(200, 400);
