@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use memmon::tables::snapshot::Snapshot;
+use memmon::tables::{EXITED_SHOWN, snapshot::Snapshot};
 use memmon_tests::{
     check::{acquainted, agrees, holds, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
@@ -84,6 +84,12 @@ fn short_lives_by_the_thousand() -> Result<()> {
         println!("{count} processes in {} ms, {shown} shown", answer["ms"]);
         maps.settle()?;
         sizes.push(resident_kib(daemon.pid())?);
+    }
+    if 5 * count > 2 * EXITED_SHOWN as u64 {
+        // That not all are shown for a minute is said.
+        let notes = daemon.snapshot()?.health.notes;
+        let is_said = notes.iter().any(|note| note.contains("less than a minute"));
+        ensure!(is_said, "{notes:?}");
     }
     println!("resident KiB after each round: {sizes:?}");
     // As many as are remembered were there after three rounds.

@@ -258,7 +258,9 @@ impl Observer {
     }
 
     fn forget_ended(&mut self) {
-        for proc in self.tables.expired(clock::boot_ns()) {
+        let expired = self.tables.expired(clock::boot_ns());
+        self.forgotten_early += expired.early;
+        for proc in expired.procs {
             self.tell(Fact::Forget { proc });
         }
     }

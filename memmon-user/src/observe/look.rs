@@ -127,7 +127,7 @@ impl<'a> Looker<'a> {
             libraries.process_gone(*pid);
             false
         });
-        for proc in self.tables.expired(now) {
+        for proc in self.tables.expired(now).procs {
             self.tables.forget_process(proc);
         }
     }

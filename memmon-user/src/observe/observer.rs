@@ -95,6 +95,8 @@ pub(super) struct Observer {
     pub(super) not_stored: u64,
     pub(super) strange_records: u64,
     pub(super) lost_notices: u64,
+    /// Processes that ended and are no longer shown, because so many ended.
+    pub(super) forgotten_early: u64,
     pub(super) last_lost_control: u64,
     pub(super) sweeps: u64,
     /// Processes that the kernel has numbers of, and that nobody knows.
@@ -164,6 +166,7 @@ impl Observer {
             not_stored: 0,
             strange_records: 0,
             lost_notices: 0,
+            forgotten_early: 0,
             last_lost_control: 0,
             sweeps: 0,
             orphans: HashSet::new(),
@@ -385,6 +388,10 @@ impl Observer {
         note(
             self.lost_notices,
             "times notices of new libraries were lost; all processes were scanned again",
+        );
+        note(
+            self.forgotten_early,
+            "processes that ended were shown for less than a minute: too many ended at once",
         );
         notes.extend(self.rates.notes.iter().cloned());
         Health {

@@ -6,6 +6,7 @@
 pub mod audit;
 mod checkpoint;
 mod devices;
+mod ended;
 pub mod event;
 pub mod facts;
 mod failures;
@@ -27,6 +28,7 @@ mod truth_tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+pub use ended::{EXITED_SHOWN, EXITED_SHOWN_NS, Expired};
 pub use filter::Filter;
 pub use journal::{Batch, Fact, Follower, Replica};
 use memmon_ebpf::ledger::{RowKey, RowValue};
@@ -38,11 +40,6 @@ use self::{
     rows::{GroupKey, Row},
     snapshot::{Ending, Failure, Health, Library, Notice, Observer, SCHEMA, Snapshot},
 };
-
-/// How long a process that ended is still shown.
-pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
-/// How many that ended are shown: where more end within that time, the latest.
-pub const EXITED_SHOWN: usize = 4096;
 
 /// How many failures, endings and notices are remembered, of each.
 const KEPT: usize = 100;
@@ -164,13 +161,6 @@ impl Tables {
         self.processes.get(&proc).map(|entry| entry.since)
     }
 
-    /// The process is gone; its rows stay as they are for a while.
-    pub fn exited(&mut self, proc: Proc, now_ns: u64) {
-        if let Some(entry) = self.processes.get_mut(&proc) {
-            entry.exited_ns.get_or_insert(now_ns);
-        }
-    }
-
     /// It became another program: what it held is gone, and it is no longer what was observed.
     pub fn forget_process(&mut self, proc: Proc) {
         self.processes.remove(&proc);
@@ -189,25 +179,6 @@ impl Tables {
         remove(&mut self.generations, owner, |owner| owner.proc == proc);
         let group = GroupKey::first_of(proc);
         remove(&mut self.peaks, group, |key| key.proc == proc);
-    }
-
-    /// Processes that ended long enough ago to forget, and those of which too many ended since.
-    pub fn expired(&self, now_ns: u64) -> Vec<Proc> {
-        let mut ended: Vec<(u64, Proc)> = self
-            .processes
-            .iter()
-            .filter_map(|(proc, entry)| Some((entry.exited_ns?, *proc)))
-            .collect();
-        ended.sort_unstable();
-        let too_many = ended.len().saturating_sub(EXITED_SHOWN);
-        ended
-            .into_iter()
-            .enumerate()
-            .filter(|(index, (at, _))| {
-                *index < too_many || now_ns.saturating_sub(*at) > EXITED_SHOWN_NS
-            })
-            .map(|(_, (_, proc))| proc)
-            .collect()
     }
 
     /// How many processes are remembered, those that ended with them.

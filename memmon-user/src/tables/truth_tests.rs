@@ -489,7 +489,7 @@ impl Run {
             Step::Follow => self.follow(),
             Step::Later => {
                 self.kernel.now_ns += EXITED_SHOWN_NS + 1;
-                let expired = self.replica.tables.expired(self.kernel.now_ns);
+                let expired = self.replica.tables.expired(self.kernel.now_ns).procs;
                 self.forget(expired);
             }
             _ => {}
