@@ -1,5 +1,7 @@
 //! What there is to observe: runtimes, their libraries, processes and devices.
 
+use std::cmp::Reverse;
+
 use super::{Area, Check, Options, State};
 use crate::{
     attach::plan,
@@ -47,16 +49,17 @@ fn runtimes(options: &Options) -> Check {
 
 fn processes(snapshot: &Snapshot) -> Check {
     const NAMED: usize = 8;
-    let running: Vec<&Process> = snapshot
+    let mut running: Vec<&Process> = snapshot
         .processes
         .iter()
         .filter(|p| is_running(p))
         .collect();
-    let mut names: Vec<String> = running
-        .iter()
-        .take(NAMED)
-        .map(|process| format!("{} {}", visible(&process.comm), process.pid))
-        .collect();
+    // Those to be named: of which nothing is known, then those that hold most; else the latest.
+    running.sort_by_key(|process| {
+        let started = Reverse(process.start_time.as_deref());
+        (process.usage.is_some(), Reverse(held(process)), started)
+    });
+    let mut names: Vec<String> = running.iter().take(NAMED).map(|p| name(p)).collect();
     if running.len() > NAMED {
         names.push(format!("{} more", running.len() - NAMED));
     }
@@ -66,6 +69,21 @@ fn processes(snapshot: &Snapshot) -> Check {
         many => format!("{many} map a known runtime: {}", names.join(", ")),
     };
     AREA.ok("processes", finding)
+}
+
+fn name(process: &Process) -> String {
+    let unknown = match process.usage {
+        Some(_) => "",
+        None => " (usage unknown)",
+    };
+    format!("{} {}{unknown}", visible(&process.comm), process.pid)
+}
+
+/// Charged bytes, as far as they are known.
+fn held(process: &Process) -> u64 {
+    let rows = process.usage.iter().flatten();
+    rows.filter_map(|row| row.charged_bytes)
+        .fold(0, u64::saturating_add)
 }
 
 /// Processes whose mappings this user may not read.
@@ -147,4 +165,38 @@ fn device(device: &Device) -> Check {
             pools.join(", ")
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::snapshot::Usage;
+
+    #[test]
+    fn the_processes_that_matter_are_named() {
+        let of = |pid: u32, held: Option<u64>| Process {
+            pid,
+            comm: "it".to_owned(),
+            state: "running".to_owned(),
+            usage: held.map(|held| {
+                vec![Usage {
+                    charged_bytes: Some(held),
+                    ..Usage::default()
+                }]
+            }),
+            ..Process::default()
+        };
+        let mut snapshot = Snapshot::default();
+        let idle = (1..=20).map(|pid| of(pid, Some(0)));
+        let others = [of(21, Some(5)), of(22, Some(7)), of(23, None)];
+        snapshot.processes.extend(idle.chain(others));
+        snapshot.processes.push(Process {
+            state: "exited".to_owned(),
+            ..of(24, None)
+        });
+        let finding = processes(&snapshot).finding;
+        let start = "23 map a known runtime: it 23 (usage unknown), it 22, it 21, it ";
+        assert!(finding.starts_with(start), "{finding}");
+        assert!(finding.ends_with(", 15 more"), "{finding}");
+    }
 }
