@@ -1,5 +1,6 @@
 //! Draws up a snapshot once for everybody who waits for one, and prints it once for all who see the
-//! same of it. Whatever clients do, no more than one is drawn up and one printed at a time.
+//! same of it. Whatever clients do, no more than one is drawn up at a time, and two are printed: one
+//! that many see, and one for somebody's own filter.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +32,9 @@ pub struct Press {
     /// What is observed at all.
     scope: Filter,
     latest: Mutex<Option<Latest>>,
+    /// In turns; who wants all of it does not wait until everybody's own part is printed.
     printing: Semaphore,
+    printing_whole: Semaphore,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl Press {
             scope,
             latest: Mutex::default(),
             printing: Semaphore::new(1),
+            printing_whole: Semaphore::new(1),
         }
     }
 
@@ -108,7 +112,11 @@ impl Press {
         let cell = edition.cell(&copy);
         cell.get_or_try_init(|| async {
             // It never closes. Long work is not for the threads that serve everybody.
-            let _turn = self.printing.acquire().await;
+            let printing = match copy.is_whole() {
+                true => &self.printing_whole,
+                false => &self.printing,
+            };
+            let _turn = printing.acquire().await;
             let snapshot = edition.snapshot.clone();
             tokio::task::spawn_blocking(move || copy.print(&snapshot))
                 .await
@@ -141,12 +149,17 @@ impl Edition {
 }
 
 impl Copy {
+    /// One of the two that hardly differ from each other, and that most clients see.
+    fn is_whole(&self) -> bool {
+        self.filter == Filter::default() && !matches!(self.sight, Sight::Own(_))
+    }
+
     fn print(&self, snapshot: &Arc<Snapshot>) -> Result<Bytes, serde_json::Error> {
         // Most see everything: nothing has to be copied for them.
         if self.filter == Filter::default() && self.sight == Sight::Everything {
             return frame(&Answer::Snapshot(snapshot.clone()));
         }
-        let part = self.sight.of(self.filter.apply(Snapshot::clone(snapshot)));
+        let part = self.sight.of(self.filter.part_of(snapshot));
         frame(&Answer::Snapshot(Arc::new(part)))
     }
 }
@@ -229,6 +242,29 @@ mod tests {
         assert_eq!(one.as_ptr(), other.as_ptr(), "not printed again");
         let secret = |bytes: &[u8]| bytes.windows(6).any(|word| word == b"secret");
         assert!(secret(&root) && secret(&own) && !secret(&one));
+    }
+
+    /// However many wait for what nobody else sees.
+    #[tokio::test]
+    async fn who_sees_all_does_not_wait_for_everybody() {
+        let press = press(Duration::ZERO);
+        let edition = press.edition(Instant::now()).await.unwrap();
+        let queue = press.printing.acquire().await.unwrap();
+        let all = Filter::default();
+        for sight in [Sight::Everything, Sight::Own(7), Sight::Nothing] {
+            let whole = press.print(&edition, &all, sight);
+            let whole = tokio::time::timeout(Duration::from_secs(60), whole).await;
+            assert!(whole.unwrap().is_ok(), "{sight:?}");
+        }
+        let filter = Filter {
+            pids: vec![7],
+            ..Filter::default()
+        };
+        let mut own = Box::pin(press.print(&edition, &filter, Sight::Everything));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut own).await;
+        assert!(early.is_err(), "it has its turn");
+        drop(queue);
+        assert!(own.await.is_ok());
     }
 
     #[tokio::test]

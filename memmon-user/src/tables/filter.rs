@@ -36,6 +36,26 @@ impl Filter {
             && (self.devices.is_empty() || failure.devices.iter().any(|id| self.takes_device(*id)))
     }
 
+    /// As [`Self::apply`], where others want the snapshot, too: what is not wanted is not copied.
+    pub fn part_of(&self, snapshot: &Snapshot) -> Snapshot {
+        let processes = snapshot.processes.iter().filter(|it| self.wants(it));
+        let failures = snapshot.failures.iter().filter(|it| self.takes_failure(it));
+        let endings = snapshot.endings.iter().filter(|it| self.takes_pid(it.pid));
+        self.apply(Snapshot {
+            processes: processes.cloned().collect(),
+            failures: failures.cloned().collect(),
+            endings: endings.cloned().collect(),
+            schema: snapshot.schema.clone(),
+            taken_at: snapshot.taken_at.clone(),
+            host: snapshot.host.clone(),
+            observer: snapshot.observer.clone(),
+            health: snapshot.health.clone(),
+            libraries: snapshot.libraries.clone(),
+            devices: snapshot.devices.clone(),
+            notices: snapshot.notices.clone(),
+        })
+    }
+
     /// The part of the snapshot that is wanted.
     pub fn apply(&self, mut snapshot: Snapshot) -> Snapshot {
         snapshot
@@ -51,24 +71,25 @@ impl Filter {
             ending.held.retain(|row| self.takes_usage(row));
             self.takes_pid(ending.pid) && !ending.held.is_empty()
         });
-        snapshot
-            .processes
-            .retain_mut(|process| self.narrow(process));
+        snapshot.processes.retain_mut(|process| {
+            let is_wanted = self.wants(process);
+            let usage = process.usage.iter_mut().filter(|_| is_wanted);
+            usage.for_each(|usage| usage.retain(|row| self.takes_usage(row)));
+            is_wanted
+        });
         snapshot.count_inexact_rows();
         snapshot
     }
 
-    /// Leaves a process what is wanted of it; false where that is nothing.
-    fn narrow(&self, process: &mut Process) -> bool {
+    fn wants(&self, process: &Process) -> bool {
         if !self.takes_pid(process.pid) {
             return false;
         }
-        let Some(usage) = &mut process.usage else {
+        let Some(usage) = &process.usage else {
             return true;
         };
-        let held = !usage.is_empty();
-        usage.retain(|row| self.takes_usage(row));
-        // It holds memory, but none of what was asked for; or nothing on any device.
-        !usage.is_empty() || (!held && self.devices.is_empty())
+        // Not where it holds memory, but none of what was asked for; or nothing on any device.
+        usage.iter().any(|row| self.takes_usage(row))
+            || (usage.is_empty() && self.devices.is_empty())
     }
 }

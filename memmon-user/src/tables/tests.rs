@@ -43,7 +43,7 @@ fn tell(tables: &mut Tables, rows: Vec<(RowKey, RowValue)>) {
 }
 
 fn expire(tables: &mut Tables, now_ns: u64) -> Vec<u64> {
-    let old = tables.expired(now_ns);
+    let old = tables.expired(now_ns).procs;
     for proc in &old {
         tables.forget_process(*proc);
     }
@@ -231,6 +231,20 @@ fn filters() {
         ..Filter::default()
     });
     assert!(runtime.processes.is_empty() && runtime.devices.is_empty());
+    let snapshot = tables.snapshot(String::new());
+    for filter in [
+        Filter::default(),
+        Filter {
+            devices: vec![1],
+            ..Filter::default()
+        },
+        Filter {
+            pids: vec![1],
+            ..Filter::default()
+        },
+    ] {
+        assert_eq!(filter.part_of(&snapshot), filter.apply(snapshot.clone()));
+    }
 }
 
 /// More end than can be shown: the latest are.
@@ -254,4 +268,46 @@ fn processes_that_end_by_the_thousand() {
     let shown = tables.snapshot(String::new()).processes;
     assert_eq!(shown.len(), 1 + EXITED_SHOWN);
     assert_eq!(tables.rows.len(), EXITED_SHOWN);
+}
+
+/// Whoever ended with memory in hand is shown for as long as there is room, however many others
+/// ended after it.
+#[test]
+fn who_held_something_is_forgotten_last() {
+    let mut tables = tables();
+    let held = RowValue {
+        charged: 7,
+        live: 1,
+        allocations: 1,
+        sequence: 1,
+        ..RowValue::default()
+    };
+    let freed = RowValue {
+        charged: 0,
+        live: 0,
+        frees: 1,
+        ..held
+    };
+    let all = EXITED_SHOWN as u64 + 30;
+    // The first ten left something, the next ten nothing; the next twenty never had anything; and
+    // all the others left something.
+    for proc in 2..2 + all {
+        tables.process(proc, ProcessFacts::default());
+        let row = match proc - 2 {
+            10..20 => Some(freed),
+            20..40 => None,
+            _ => Some(held),
+        };
+        if let Some(row) = row {
+            tables.row(RowKey { proc, ..key(1, 0) }, row);
+        }
+        tables.exited(proc, proc);
+    }
+    let expired = tables.expired(all);
+    let (nothing, never) = (12..22, 22..42);
+    assert_eq!(expired.procs, never.chain(nothing).collect::<Vec<_>>());
+    assert_eq!(expired.early, 10, "who never had anything is not shown");
+    // Who is old is not forgotten early.
+    let later = tables.expired(EXITED_SHOWN_NS + 2 + all);
+    assert_eq!((later.procs.len() as u64, later.early), (all, 0));
 }
