@@ -16,8 +16,12 @@ mod start;
 mod subject;
 mod usage;
 mod views;
+mod walks;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
@@ -45,6 +49,9 @@ pub struct Args {
     /// Only what looking costs (a frame, a client, a scrape), which needs no root
     #[arg(long)]
     views: bool,
+    /// Only what walking through processes takes: `-q`, attaching to them, audits
+    #[arg(long)]
+    walks: bool,
     #[command(flatten)]
     parts: Parts,
     /// Print the figure of every turn too
@@ -80,6 +87,9 @@ pub fn main(args: &Args) -> Result<()> {
         copies: args.copies,
         rounds: args.rounds,
     };
+    if args.walks {
+        return walk(args, &repository, &programs, &built);
+    }
     if args.parts.any() {
         println!("{}", machine());
         return args.parts.measure(bench);
@@ -131,6 +141,34 @@ pub fn main(args: &Args) -> Result<()> {
     cost::print(&all, args.raw);
     args.parts.measure(bench)?;
     views::measure(&repository)
+}
+
+/// On ten processes of each kind, which hold a few hundred buffers or what a small model does.
+fn walk(args: &Args, repository: &Path, programs: &Programs, built: &Path) -> Result<()> {
+    println!("{}", machine());
+    let double = || {
+        let program = Command::new(built.join("pimpl").join("fixture"));
+        let mut subject = Subject::start("fixture".to_owned(), program)?;
+        subject.ask("open chips 2")?;
+        subject.ask("leak 300 8192")?;
+        Ok(subject)
+    };
+    let mut kinds: Vec<(&str, &dyn Fn() -> Result<Subject>)> = vec![("fixture", &double)];
+    let environment;
+    let script = repository.join("tests/ttnn/hold.py");
+    let real;
+    if !args.fixture {
+        environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
+        real = || {
+            let mut program = Command::new(environment.python());
+            program.arg(&script).args(["64", "32", "L1:1"]);
+            let mut subject = Subject::start(format!("ttnn {}", lab::NEWEST), program)?;
+            subject.answer()?;
+            Ok(subject)
+        };
+        kinds.push(("ttnn", &real));
+    }
+    walks::measure(programs, &kinds, &[1, 10], args.rounds)
 }
 
 type Stage<'a> = Box<dyn Fn() -> Result<Subject> + 'a>;
