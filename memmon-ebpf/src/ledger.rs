@@ -30,6 +30,8 @@ pub mod proc_flag {
     /// unknown says nothing. It leaves no tombstone either: the same key may be allocated anew
     /// before that is seen.
     pub const UNREAD: u32 = 16;
+    /// memmon itself, in another process: not observed.
+    pub const IGNORED: u32 = 32;
 }
 
 /// `OWNERS`: who holds memory in a process.

@@ -155,6 +155,7 @@ fn sources(snapshot: Snapshot) -> Sources {
     let (requests, mut inbox) = mpsc::channel::<Request>(1);
     let (inspections, _) = mpsc::channel(1);
     let (follows, _) = mpsc::channel(1);
+    let (audits, _) = mpsc::channel(1);
     tokio::spawn(async move {
         while let Some(request) = inbox.recv().await {
             let _ = request.reply.send(request.filter.apply(snapshot.clone()));
@@ -164,6 +165,7 @@ fn sources(snapshot: Snapshot) -> Sources {
         requests,
         inspections,
         follows,
+        audits,
         scope: Filter::default(),
     }
 }

@@ -157,3 +157,36 @@ pub fn shown(snapshot: &Snapshot, pid: u32) -> Result<&Process> {
         None => anyhow::bail!("there is no {pid}: {snapshot:#?}"),
     }
 }
+
+/// Whatever is said of a process is true, or said to be uncertain: an exact number is the driver's,
+/// and where something is missing nothing of the process is exact, or its past is said not to be known.
+pub fn honest(snapshot: &Snapshot, answer: &Value) -> Result<()> {
+    let Some(process) = running(snapshot, pid(answer)) else {
+        anyhow::bail!("there is no {}: {snapshot:#?}", pid(answer));
+    };
+    let Some(usage) = &process.usage else {
+        return Ok(());
+    };
+    for chip in chips(answer, usage) {
+        for pool in POOLS {
+            let told = number(answer, "truth", chip, pool);
+            let rows = rows(usage, chip, pool);
+            let right = match rows.first() {
+                Some(row) => !row.exact || row.charged_bytes == Some(told),
+                None => {
+                    let doubtful = !usage.is_empty() || process.since == "attach";
+                    told == 0 || (doubtful && usage.iter().all(|row| !row.exact))
+                }
+            };
+            ensure!(right, "{pool} of chip {chip} is {told}: {usage:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether everything said of the process is exact.
+pub fn is_exact(snapshot: &Snapshot, pid: u32) -> bool {
+    running(snapshot, pid)
+        .and_then(|process| process.usage.as_ref())
+        .is_some_and(|usage| usage.iter().all(|row| row.exact))
+}

@@ -62,10 +62,11 @@ impl Fault {
     }
 }
 
-const LIB_SOURCES: [&str; 5] = [
+const LIB_SOURCES: [&str; 6] = [
     "lib/leaf.S",
     "lib/allocator.cpp",
     "lib/buffer.cpp",
+    "lib/corrupt.cpp",
     "lib/device.cpp",
     "lib/layout.cpp",
 ];

@@ -64,16 +64,18 @@ fn thread(status: &str, is_main: bool) -> Result<Thread> {
     })
 }
 
-/// The threads when the main one has given up what it does not need, or what they are after a while.
-pub fn settled(pid: u32) -> Result<Vec<Thread>> {
+/// The threads, when all of them have given up what they do not need: each has what it must have by its name
+/// (the main one `main`), and nothing else, and gets no more. A thread that has just been started has
+/// what the one that started it had.
+pub fn have_no_more_than(pid: u32, main: &[&str]) -> Result<Vec<Thread>> {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let threads = threads(pid)?;
-        let main = threads.iter().find(|thread| thread.is_main);
-        if main.is_some_and(|main| main.no_new_privileges) || Instant::now() > until {
-            return Ok(threads);
+        match are_right(&threads, main) {
+            Ok(()) => return Ok(threads),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -103,8 +105,7 @@ pub fn mask(names: &[&str]) -> Result<u64> {
     Ok(mask)
 }
 
-/// Every thread has what it must have by its name, and nothing else, and gets no more.
-pub fn have_no_more_than(threads: &[Thread], main: &[&str]) -> Result<()> {
+fn are_right(threads: &[Thread], main: &[&str]) -> Result<()> {
     for thread in threads {
         let wanted: &[&str] = match thread.name.as_str() {
             "observer" => &OBSERVING,

@@ -1,9 +1,11 @@
 //! memmon comes when the program has been running for a while: what it holds is read from it, to
 //! the byte, and stays true from there on.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
-    check::{agrees, holds, running},
+    check::{agrees, holds, pid, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
     memmon::{Daemon, query},
 };
@@ -117,6 +119,24 @@ fn idle_when_memmon_comes() -> Result<()> {
     Ok(())
 }
 
+/// The numbers of this answer, at once or, where they are not said to be exact, as soon as the
+/// process has been looked at again.
+fn agrees_in_time(daemon: &Daemon, answer: &Value) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let snapshot = daemon.snapshot()?;
+        let process = running(&snapshot, pid(answer)).context("it")?;
+        let Err(error) = holds(process, answer) else {
+            return Ok(());
+        };
+        let is_sure = process.usage.iter().flatten().all(|row| row.exact);
+        if is_sure || Instant::now() > until {
+            return Err(error.context(format!("sure: {is_sure}, health {:?}", snapshot.health)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// It allocates and frees in several threads while memmon attaches.
 #[test]
 fn allocating_when_memmon_comes() -> Result<()> {
@@ -129,7 +149,10 @@ fn allocating_when_memmon_comes() -> Result<()> {
             let answer = driver.answer()?;
             assert_eq!(answer["ok"], true, "{answer}");
             let context = || format!("{layout:?}, round {round}");
-            agrees(&daemon, &answer).with_context(context)?;
+            agrees_in_time(&daemon, &answer).with_context(context)?;
+            let snapshot = daemon.snapshot()?;
+            let process = running(&snapshot, driver.pid()).context("it")?;
+            assert_eq!(process.since, "recovered", "{}", context());
             let answer = driver.ask("leak 3 4096")?;
             agrees(&daemon, &answer).with_context(context)?;
             let answer = driver.ask("freeall")?;

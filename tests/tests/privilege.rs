@@ -19,7 +19,7 @@ use memmon_tests::{
     people::{NOBODY, Open, as_nobody, open_directory},
     prometheus::free_port,
     recorder::Recorder,
-    rights::{OBSERVING, Opened, have_no_more_than, nobody_with, settled, threads},
+    rights::{OBSERVING, Opened, Thread, have_no_more_than, nobody_with, threads},
     screen::Screen,
 };
 use serde_json::Value;
@@ -49,11 +49,11 @@ fn a_daemons_threads_have_what_they_need() -> Result<()> {
     ])?;
     // Threads that are started later, too.
     daemon.snapshot()?;
-    let threads = settled(daemon.pid())?;
+    let threads = have_no_more_than(daemon.pid(), &[])?;
     for name in ["observer", "inspector", "launcher", "tokio-rt-worker"] {
         ensure!(threads.iter().any(|t| t.name == name), "{threads:?}");
     }
-    have_no_more_than(&threads, &[])
+    Ok(())
 }
 
 #[test]
@@ -62,17 +62,16 @@ fn so_have_those_who_watch() -> Result<()> {
     let pid = driver.pid().to_string();
     let screen = Screen::start(command(["-p", &pid]), (100, 30))?;
     screen.until_shown(&pid)?;
-    let threads = settled(screen.pid())?;
+    let threads = have_no_more_than(screen.pid(), &[])?;
     for name in ["observer", "tui-input", "tui-output"] {
         ensure!(threads.iter().any(|t| t.name == name), "{threads:?}");
     }
-    have_no_more_than(&threads, &[])?;
     let file = open_directory()?;
     let stream = command(["-r", "100", "-o"])
         .arg(file.path().join("stream"))
         .spawn()?;
     let stream = Ward(stream);
-    have_no_more_than(&settled(stream.0.id())?, &[])?;
+    have_no_more_than(stream.0.id(), &[])?;
     // A client of a daemon has nothing to keep.
     let daemon = Daemon::start(&["-p", "1"])?;
     let client = command(["-r", "100", "--socket"])
@@ -80,15 +79,15 @@ fn so_have_those_who_watch() -> Result<()> {
         .stdout(Stdio::null())
         .spawn()?;
     let client = Ward(client);
-    let threads = settled(client.0.id())?;
+    let threads = have_no_more_than(client.0.id(), &[])?;
     ensure!(threads.iter().all(|t| t.name != "observer"));
-    have_no_more_than(&threads, &[])
+    Ok(())
 }
 
 #[test]
 fn so_have_record_and_run() -> Result<()> {
     let recorder = Recorder::start(&["-p", "1"])?;
-    have_no_more_than(&settled(recorder.child.id())?, &[])?;
+    have_no_more_than(recorder.child.id(), &[])?;
     let directory = open_directory()?;
     for (verb, file) in [("run", "snapshot"), ("record", "recording")] {
         let child = command([verb, "-o"])
@@ -97,7 +96,7 @@ fn so_have_record_and_run() -> Result<()> {
             .spawn()?;
         let child = Ward(child);
         // The command may become another user's.
-        have_no_more_than(&settled(child.0.id())?, &["KILL"])?;
+        have_no_more_than(child.0.id(), &["KILL"])?;
         assert_eq!(child.end()?.code(), Some(143));
     }
     Ok(())
@@ -118,7 +117,7 @@ fn root_writes_to_others_folders_as_before() -> Result<()> {
         .spawn()?;
     let child = Ward(child);
     let kept = ["KILL", "DAC_OVERRIDE", "FOWNER", "CHOWN"];
-    have_no_more_than(&settled(child.0.id())?, &kept)?;
+    have_no_more_than(child.0.id(), &kept)?;
     child.end()?;
     ensure!(file.exists());
     let once = command(["-q", "--format", "json", "-o"])
@@ -133,7 +132,7 @@ fn root_writes_to_others_folders_as_before() -> Result<()> {
         .spawn()?;
     let daemon = Ward(daemon);
     until("its socket", || socket.exists())?;
-    have_no_more_than(&settled(daemon.0.id())?, &kept[1..])?;
+    have_no_more_than(daemon.0.id(), &kept[1..])?;
     ensure!(daemon.end()?.success());
     ensure!(!socket.exists());
     Ok(())
@@ -153,7 +152,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
 #[test]
 fn libraries_that_come_later_are_attached() -> Result<()> {
     let daemon = Daemon::start(&[])?;
-    have_no_more_than(&settled(daemon.pid())?, &[])?;
+    have_no_more_than(daemon.pid(), &[])?;
     let open = open()?;
     let home = open.path().join("home");
     fs::create_dir(&home)?;
@@ -176,7 +175,7 @@ fn libraries_that_come_later_are_attached() -> Result<()> {
         as_nobody(&mut command);
         let mut driver = Driver::spawn(command)?;
         if deleted {
-            signal(daemon.pid(), libc::SIGSTOP);
+            halt(daemon.pid())?;
         }
         let answer = driver.ask(&format!("dlopen {}", library.display()));
         if deleted {
@@ -192,7 +191,22 @@ fn libraries_that_come_later_are_attached() -> Result<()> {
         drivers.push(driver);
     }
     // They still have no more than they had.
-    have_no_more_than(&threads(daemon.pid())?, &[])
+    have_no_more_than(daemon.pid(), &[]).map(drop)
+}
+
+/// Returns when none of its threads runs any more.
+fn halt(pid: u32) -> Result<()> {
+    signal(pid, libc::SIGSTOP);
+    until("its stop", || {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            return false;
+        };
+        tasks.flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+    })
 }
 
 fn signal(pid: u32, signal: i32) {
@@ -224,7 +238,11 @@ fn the_documented_rights_suffice() -> Result<()> {
     assert_eq!(shown_since(&snapshot, &driver), "recovered");
     // It cannot empty its bounding set, which takes a right of its own; without new privileges it means
     // nothing.
-    for thread in settled(daemon.pid())? {
+    let given_up = |threads: Vec<Thread>| threads.iter().all(|t| t.no_new_privileges);
+    until("rights to be given up", || {
+        threads(daemon.pid()).is_ok_and(given_up)
+    })?;
+    for thread in threads(daemon.pid())? {
         ensure!(thread.no_new_privileges, "{thread:?}");
         let wanted = if thread.name == "observer" { 5 } else { 0 };
         assert_eq!(thread.permitted.count_ones(), wanted, "{thread:?}");
@@ -359,7 +377,7 @@ fn what_each_right_is_for() -> Result<()> {
     acquainted(&daemon, driver.pid())?;
     agrees(&daemon, &answer)?;
     let copy = Open::new(&Fixture::get(Layout::Pimpl, Fault::None)?)?;
-    signal(daemon.pid(), libc::SIGSTOP);
+    halt(daemon.pid())?;
     let late = somebodys(&copy).and_then(|mut late| late.ask("report").map(|_| late));
     let removed = fs::remove_file(copy.path().join("libtt_metal.so"));
     signal(daemon.pid(), libc::SIGCONT);

@@ -161,7 +161,9 @@ fn the_units_system_calls_suffice() -> Result<()> {
     }
     daemon.terminate()?;
     ensure!(allowed.remove("capset"));
-    let mut command = memmon::command(["serve", "-p", "1", "--socket", "/nowhere/socket"]);
+    let directory = open_directory()?;
+    let mut command = memmon::command(["serve", "-p", "1", "--socket"]);
+    command.arg(directory.path().join("socket"));
     filtered(&allowed)?(&mut command);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);

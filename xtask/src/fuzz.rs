@@ -138,13 +138,8 @@ impl Fuzz {
         }
         step("building what is fuzzed");
         cargo
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--locked",
-                "--ignore-rust-version",
-            ])
+            // Its lock file follows what the crates depend on.
+            .args(["build", "--quiet", "--release", "--ignore-rust-version"])
             // What runs while building is built without these flags.
             .args(["--target", TRIPLE, "--manifest-path"])
             .arg(self.folder.join("Cargo.toml"))

@@ -90,11 +90,14 @@ pub fn main(args: &Args) -> Result<()> {
     if args.full {
         libraries = lab::all_libraries(&cache)?;
     }
-    // They format the manual pages, read a library's build id, and judge the daemon's unit.
+    // They format the manual pages, read a library's build id, judge the daemon's unit, trace what is
+    // observed, and trace the observer.
     for (tool, package) in [
         ("groff", "groff-base"),
         ("readelf", "binutils"),
         ("systemd-analyze", "systemd"),
+        ("gdb", "gdb"),
+        ("strace", "strace"),
     ] {
         if packages::have_apt() && which(tool).is_none() {
             packages::install(&[package])?;

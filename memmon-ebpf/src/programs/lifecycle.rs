@@ -22,6 +22,11 @@ static EXIT_GROUP_DEAD_AT: u32 = 32;
 #[unsafe(no_mangle)]
 static FORK_CHILD_AT: u32 = 20;
 
+/// Where the exec tracepoint names the thread that became the program; 0 where it does not. Set
+/// before loading.
+#[unsafe(no_mangle)]
+static EXEC_OLD_PID_AT: u32 = 16;
+
 /// Runtimes whose pending allocations a thread may leave behind. Set before loading.
 #[unsafe(no_mangle)]
 static SPACES: u32 = 1;
@@ -48,9 +53,25 @@ fn known(tgid: u32, tid: u32) -> Option<Process> {
     })
 }
 
-pub fn exec() {
+pub fn exec(ctx: &TracePointContext) {
     let (tgid, tid) = current();
     let _ = FORKED.remove(&tgid);
+    let at = setting(&EXEC_OLD_PID_AT) as usize;
+    // The thread that executes takes over the number of the first one; its old one is nobody's.
+    let old = match at {
+        0 => tid,
+        // SAFETY: as in `exit`.
+        at => unsafe { ctx.read_at::<u32>(at) }.unwrap_or(tid),
+    };
+    for space in 0..MAX_SPACES {
+        if space >= setting(&SPACES) {
+            break;
+        }
+        ledger::forget_pending(tid, space);
+        if old != tid {
+            ledger::forget_pending(old, space);
+        }
+    }
     if let Some(process) = known(tgid, tid) {
         let _ = PROCS.remove(&tgid);
         emit::control(ControlKind::Exec, &process, |record| {
@@ -66,15 +87,17 @@ pub fn exit(ctx: &TracePointContext) {
     if tid != tgid {
         let _ = SCOPE.remove(&tid);
     }
-    let Some(process) = known(tgid, tid) else {
-        return;
-    };
+    let proc = known(tgid, tid).map_or(0, |process| process.proc);
     for space in 0..MAX_SPACES {
         if space >= setting(&SPACES) {
             break;
         }
-        ledger::abandoned(&process, space);
+        ledger::abandoned(proc, tid, space);
     }
+    // Again: its flags may be others by now.
+    let Some(process) = known(tgid, tid) else {
+        return;
+    };
     let at = setting(&EXIT_GROUP_DEAD_AT) as usize;
     if at == 0 {
         // The process may live on in its other threads: userspace looks.

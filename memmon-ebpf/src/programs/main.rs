@@ -100,8 +100,8 @@ fn spec(cookie: u64) -> Option<&'static ProbeSpec> {
 }
 
 #[tracepoint]
-pub fn process_exec(_ctx: TracePointContext) -> u32 {
-    lifecycle::exec();
+pub fn process_exec(ctx: TracePointContext) -> u32 {
+    lifecycle::exec(&ctx);
     0
 }
 

@@ -1,6 +1,6 @@
 //! Which processes are observed, and who they are.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
 use memmon_ebpf::{
     ledger::{Counter, ProcValue, proc_flag},
     record::ControlKind,
@@ -51,6 +51,9 @@ pub fn in_scope(tgid: u32) -> bool {
 pub fn observe(tgid: u32, tid: u32) -> Option<Process> {
     // SAFETY: the entry may be reused when the process ends, which it cannot while it runs this.
     if let Some(known) = unsafe { PROCS.get(&tgid) } {
+        if known.flags & proc_flag::IGNORED != 0 {
+            return None;
+        }
         return Some(Process {
             proc: known.proc,
             flags: known.flags,
@@ -59,6 +62,17 @@ pub fn observe(tgid: u32, tid: u32) -> Option<Process> {
         });
     }
     first_sight(tgid, tid)
+}
+
+/// Something happened in the process that runs now of which its numbers do not tell: none of them is
+/// sure to be whole from here on.
+#[inline(never)]
+pub fn doubt() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if let Some(known) = PROCS.get_ptr_mut(&tgid) {
+        // SAFETY: a map value; the flag is only ever set, by whichever thread.
+        unsafe { (*known).flags |= proc_flag::INEXACT };
+    }
 }
 
 #[inline(never)]

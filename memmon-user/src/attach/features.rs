@@ -42,6 +42,12 @@ impl Release {
         self.version >= OLDEST
     }
 
+    /// Return probes end in a system call (6.11) that seccomp lets pass only since 6.14. Some later
+    /// releases of 6.12 and 6.13 do, too, which their number does not tell for sure.
+    pub fn has_harmful_returns(&self) -> bool {
+        ((6, 11)..(6, 14)).contains(&self.version)
+    }
+
     /// Links of many probes.
     pub fn has_multi_links(&self) -> bool {
         self.version >= (6, 6)
@@ -55,6 +61,8 @@ pub struct Tracepoints {
     pub exit_group_dead: Option<u32>,
     /// `sched_process_fork`: `child_pid`.
     pub fork_child: u32,
+    /// `sched_process_exec`: `old_pid`.
+    pub exec_old_pid: Option<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +132,14 @@ impl Tracepoints {
     pub fn read() -> Result<Self, FeatureError> {
         let exit = format("sched_process_exit")?;
         let fork = format("sched_process_fork")?;
+        let exec = format("sched_process_exec")?;
         Ok(Self {
             exit_group_dead: field_offset(&exit, "group_dead"),
             fork_child: field_offset(&fork, "child_pid").ok_or(FeatureError::NoField {
                 name: "sched_process_fork",
                 field: "child_pid",
             })?,
+            exec_old_pid: field_offset(&exec, "old_pid"),
         })
     }
 }
@@ -162,6 +172,21 @@ mod tests {
         assert_eq!(parse_release("6.18.44-fc"), (6, 18));
         assert_eq!(parse_release("5.4"), (5, 4));
         assert_eq!(parse_release("nonsense"), (0, 0));
+    }
+
+    #[test]
+    fn return_probes() {
+        let harmful = |release| Release::of(Some(release)).has_harmful_returns();
+        assert!(
+            ["6.11.0", "6.12.48+deb13-amd64", "6.13.7"]
+                .into_iter()
+                .all(harmful)
+        );
+        assert!(
+            !["5.15.0", "6.10.14", "6.14.0", "6.18.44"]
+                .into_iter()
+                .any(harmful)
+        );
     }
 
     #[test]

@@ -15,7 +15,10 @@ use aya::{
     },
 };
 use memmon_ebpf::{
-    ledger::{Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, RowValue},
+    ledger::{
+        Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, ProcValue,
+        RowKey, RowValue,
+    },
     spec::{MAX_SPECS, ProbeSpec},
 };
 
@@ -34,6 +37,8 @@ pub struct Settings {
     pub history_bytes: u32,
     /// Live allocations that can be remembered.
     pub live_entries: u32,
+    /// Maps of another size than usual, by name: what happens when one is full can be tried.
+    pub map_entries: Vec<(String, u32)>,
 }
 
 impl Default for Settings {
@@ -44,6 +49,7 @@ impl Default for Settings {
             spaces: 1,
             history_bytes: 8 << 20,
             live_entries: 1 << 20,
+            map_entries: Vec::new(),
         }
     }
 }
@@ -66,6 +72,11 @@ pub enum KernelError {
         #[source]
         source: Box<aya::maps::MapError>,
     },
+    #[error(
+        "return probes are not placed on Linux {0}: from 6.11 to 6.13 they make a system call of their own, \
+         for which a seccomp filter may end the process; use Linux 6.14 or later"
+    )]
+    HarmfulReturnProbes(String),
     #[error("too many probes at one time ({MAX_SPECS} at the most)")]
     TooManyProbes,
 }
@@ -126,6 +137,8 @@ pub struct Kernel {
     ebpf: Ebpf,
     entry: &'static str,
     at_return: &'static str,
+    /// The kernel's release, where return probes may harm those that they are hit in.
+    harmful_returns: Option<String>,
     specs: Array<MapData, Wire<ProbeSpec>>,
     free_specs: Vec<u32>,
     next_spec: u32,
@@ -137,6 +150,7 @@ pub struct Kernel {
     pub procs: Table<u32, ProcValue>,
     pub owners: Table<OwnerKey, OwnerValue>,
     pub live: Table<LiveKey, LiveValue>,
+    pub pending: Table<PendingKey, PendingValue>,
     pub rows: Table<RowKey, RowValue>,
     counters: PerCpuArray<MapData, u64>,
     tells_ends: bool,
@@ -158,17 +172,25 @@ impl Kernel {
         let inherit = u32::from(settings.inherit_scope);
         let group_dead = features.tracepoints.exit_group_dead.unwrap_or(0);
         let wake_at = settings.history_bytes / 4;
-        let mut ebpf = EbpfLoader::new()
+        let exec_old_pid = features.tracepoints.exec_old_pid.unwrap_or(0);
+        let log_level = messages::wanted();
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global("OWN_PID", &own_pid, true)
             .override_global("NARROWED", &narrowed, true)
             .override_global("INHERIT_SCOPE", &inherit, true)
             .override_global("EXIT_GROUP_DEAD_AT", &group_dead, true)
             .override_global("FORK_CHILD_AT", &features.tracepoints.fork_child, true)
+            .override_global("EXEC_OLD_PID_AT", &exec_old_pid, true)
             .override_global("SPACES", &settings.spaces, true)
             .override_global("WAKE_AT", &wake_at, true)
-            .override_global(messages::LEVEL, &messages::wanted(), true)
+            .override_global(messages::LEVEL, &log_level, true)
             .map_max_entries("HISTORY", settings.history_bytes)
-            .map_max_entries("LIVE", settings.live_entries)
+            .map_max_entries("LIVE", settings.live_entries);
+        for (name, entries) in &settings.map_entries {
+            loader.map_max_entries(name, *entries);
+        }
+        let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| KernelError::Load(Box::new(error)))?;
         let (entry, at_return) = if features.uprobe_multi {
@@ -201,6 +223,7 @@ impl Kernel {
             procs: table(&mut ebpf, "PROCS")?,
             owners: table(&mut ebpf, "OWNERS")?,
             live: table(&mut ebpf, "LIVE")?,
+            pending: table(&mut ebpf, "PENDING")?,
             rows: table(&mut ebpf, "ROWS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             free_specs: Vec::new(),
@@ -212,6 +235,10 @@ impl Kernel {
             ebpf,
             entry,
             at_return,
+            harmful_returns: features
+                .release
+                .has_harmful_returns()
+                .then(|| features.release.text.clone()),
         };
         Ok((kernel, rings))
     }
@@ -246,6 +273,11 @@ impl Kernel {
             self.specs
                 .set(index, &Wire(point.spec), 0)
                 .map_err(|source| map_error("SPECS", source))?;
+        }
+        if let Some(release) = &self.harmful_returns
+            && points.iter().any(|point| point.at_return)
+        {
+            return Err(KernelError::HarmfulReturnProbes(release.clone()));
         }
         for at_return in [false, true] {
             let chosen: Vec<UProbeAttachPoint<'_>> = points

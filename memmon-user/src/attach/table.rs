@@ -12,6 +12,17 @@ use super::{batch::Reader, wire::Wire};
 const NO_EXIST: u64 = 1;
 const EXIST: u64 = 2;
 
+/// What became of an entry that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Added {
+    New,
+    /// The key is there already, and stays as it is.
+    There,
+    /// There is no room for it.
+    Full,
+}
+
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Table<K, V>
 where
@@ -55,9 +66,16 @@ where
         self.map.get(&Wire(key), 0).ok().map(|Wire(value)| value)
     }
 
-    /// False where the key is there already, or the map is full.
-    pub fn add(&mut self, key: K, value: V) -> bool {
-        self.map.insert(&Wire(key), &Wire(value), NO_EXIST).is_ok()
+    pub fn add(&mut self, key: K, value: V) -> Added {
+        match self.map.insert(&Wire(key), &Wire(value), NO_EXIST) {
+            Ok(()) => Added::New,
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                Added::There
+            }
+            Err(_) => Added::Full,
+        }
     }
 
     /// False where the key is not there.
@@ -67,6 +85,12 @@ where
 
     pub fn remove(&mut self, key: K) {
         let _ = self.map.remove(&Wire(key));
+    }
+
+    /// Removes an entry and says what it was, at one moment. None where it is not there, or the
+    /// kernel has no such command for hash maps (before 5.14).
+    pub fn take_out(&mut self, key: K) -> Option<V> {
+        self.reader.take_out(key)
     }
 
     /// Every entry, as it is now.

@@ -79,6 +79,12 @@ pub struct Watch {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub screen: Screen,
+    /// Place no probe: read what the processes hold from their memory at every refresh
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted. No daemon is asked.
+    #[arg(long, conflicts_with_all = ["socket", "tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
     /// Where the daemon listens [default: /run/memmon-ebpf.sock]
     ///
     /// Where it is given, nothing else is asked.
@@ -132,6 +138,12 @@ pub struct Observing {
     /// Live allocations that can be remembered
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..), hide_short_help = true)]
     pub live_entries: Option<u32>,
+    /// A BPF map of another size than usual
+    #[arg(long, value_name = "MAP=COUNT", value_parser = map_size, hide = true)]
+    pub map_entries: Vec<(String, u32)>,
+    /// Compare the rows with the allocators' own numbers every so many seconds; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    pub audit: f64,
     /// Behave as on this kernel release
     #[arg(long, value_name = "RELEASE", hide = true)]
     pub assume_kernel: Option<String>,
@@ -201,6 +213,11 @@ pub enum Command {
     Replay(Replay),
     /// The daemon: observe, and answer clients
     Serve(Serve),
+    /// Compare the rows with the allocators' own numbers
+    ///
+    /// Asks the daemon where one listens, else observes for a moment. A row that differs is
+    /// corrected, and marked. Exits with 1 when a row differed.
+    Audit(Audit),
     /// What this machine allows, what was found, and what to do about the rest
     Doctor(Doctor),
     /// The runtimes known, and whether a profile of one's own is sound
@@ -310,6 +327,12 @@ pub struct Serve {
     pub tracy: TracyArgs,
     #[command(flatten)]
     pub metrics: Metrics,
+    /// Place no probe: read what the processes hold from their memory at every question
+    ///
+    /// Totals are exact at that moment, and nothing is added to what the processes do; what happens
+    /// in between is not seen, so nothing is counted, and there is nothing to follow.
+    #[arg(long, conflicts_with_all = ["tracy", "tracy_listen", "audit"])]
+    pub sample: bool,
 }
 
 /// What scrapers are given.
@@ -326,6 +349,30 @@ pub struct Metrics {
         requires = "address"
     )]
     pub processes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Audit {
+    /// Only these processes
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    #[command(flatten)]
+    pub runtimes: RuntimeArgs,
+    /// How the report is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: AuditFormat,
+    /// Where the daemon listens [default: /run/memmon-ebpf.sock]
+    ///
+    /// Where it is given, nothing else is asked.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum AuditFormat {
+    #[default]
+    Table,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -414,6 +461,9 @@ impl Observing {
             descendants_only: false,
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
+            map_entries: self.map_entries.clone(),
+            audit: (self.audit > 0.0).then(|| Duration::from_secs_f64(self.audit)),
+            sample: false,
             assume_kernel: self.assume_kernel.clone(),
         }
     }
@@ -488,4 +538,11 @@ fn power_of_two(text: &str) -> Result<u32, String> {
         Ok(number) if number.is_power_of_two() && (4096..=1 << 30).contains(&number) => Ok(number),
         _ => Err("a power of two from 4096 to 1073741824 is needed".to_owned()),
     }
+}
+
+fn map_size(text: &str) -> Result<(String, u32), String> {
+    text.split_once('=')
+        .and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)))
+        .filter(|(_, count)| *count > 0)
+        .ok_or_else(|| "MAP=COUNT is needed".to_owned())
 }

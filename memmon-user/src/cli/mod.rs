@@ -2,6 +2,7 @@
 
 mod access;
 mod args;
+mod audit;
 mod child;
 mod derived;
 mod doctor;
@@ -84,6 +85,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
             Some(Command::Record(record)) => record::main(&record).await,
             Some(Command::Replay(replay)) => replay::main(&replay).await,
             Some(Command::Serve(serve)) => serve::main(&serve).await,
+            Some(Command::Audit(args)) => audit::main(&args).await,
             Some(Command::Doctor(doctor)) => doctor::main(&doctor).await,
             Some(Command::Profiles(profiles)) => profiles::main(&profiles),
             Some(Command::Completions { shell }) => derived::completions(shell),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use super::{
-    args::{DEFAULT_SOCKET, Scope, Watch},
+    args::{DEFAULT_SOCKET, Watch},
     exit::{Failure, NOTHING},
     rights, tracy,
 };
@@ -22,7 +22,7 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         "-q looks once and shows no profiler what happens",
     )?;
     // Said before anything about permission.
-    check_pids(&args.scope)?;
+    check_pids(&args.scope.pids)?;
     let client = daemon(args).await?;
     rights::keep_to_look(args.output.file.as_deref())?;
     let snapshot = match ask_daemon(client, args).await? {
@@ -38,8 +38,8 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
 }
 
 /// Every `--pid` must be there.
-pub fn check_pids(scope: &Scope) -> Result<(), Failure> {
-    for pid in &scope.pids {
+pub fn check_pids(pids: &[u32]) -> Result<(), Failure> {
+    for pid in pids {
         if !identity::is_running(*pid) {
             return Err(Failure::with(
                 NOTHING,
@@ -110,7 +110,7 @@ fn check_found(args: &Watch, runtimes: &Runtimes, snapshot: &Snapshot) -> Result
     Ok(())
 }
 
-fn maps_no_runtime(runtimes: &Runtimes, pid: u32) -> bool {
+pub fn maps_no_runtime(runtimes: &Runtimes, pid: u32) -> bool {
     maps::of_process(pid).is_ok_and(|regions| {
         !regions
             .iter()

@@ -36,7 +36,7 @@ pub async fn main(args: &Record) -> Result<ExitCode, Failure> {
         return Err(Failure::with(USAGE, message));
     }
     let runtimes = args.runtimes.load()?;
-    query::check_pids(&args.scope)?;
+    query::check_pids(&args.scope.pids)?;
     rights::to_observe()?;
     // Before the work: a place that cannot be written is found at once.
     let target = Target::create(&args.file, args.force).map_err(of_target)?;

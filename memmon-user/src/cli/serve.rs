@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{args::Serve, exit::Failure, rights, systemd, tracy, watch::Ends};
 use crate::{
-    observe::Observation,
+    observe::{Observation, Options},
     server::{Access, Claim, Daemon, Socket, Sources, http},
 };
 
@@ -16,9 +16,14 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
         access: place,
         tracy: profilers,
         metrics,
+        sample,
     } = args;
     let known = runtimes.load()?;
-    rights::to_observe()?;
+    if *sample {
+        rights::to_look()?;
+    } else {
+        rights::to_observe()?;
+    }
     // Before anything is attached: whatever is taken already is an error at once.
     let access = place.access()?;
     let claim = Claim::take(&place.socket).await?;
@@ -26,7 +31,10 @@ pub async fn main(args: &Serve) -> Result<ExitCode, Failure> {
     let listener = tracy::bind(profilers).await?;
     let mut ends = Ends::new()?;
     let filter = scope.filter(runtimes);
-    let options = observing.options(filter.clone());
+    let options = Options {
+        sample: *sample,
+        ..observing.options(filter.clone())
+    };
     let observation = Observation::start(options, known, observing.refresh())?;
     let tracy = tracy::start(
         listener,

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{args::Watch, exit::Failure, logging, query, rights, stream::Stream, tracy};
 use crate::{
-    observe::{Observation, Request},
+    observe::{Observation, Options, Request},
     server::{Link, Watching},
     tables::{Filter, snapshot::Snapshot},
     views::{
@@ -30,14 +30,15 @@ pub type Links = watch::Receiver<Link>;
 
 pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
     let runtimes = args.runtimes.load()?;
-    query::check_pids(&args.scope)?;
+    query::check_pids(&args.scope.pids)?;
     if args.socket.is_some() {
         tracy::none(
             &args.tracy,
             "--socket asks a daemon: that is the one to start with `serve --tracy`",
         )?;
     }
-    if args.tracy.listen().is_none()
+    if !args.sample
+        && args.tracy.listen().is_none()
         && let Some(client) = query::daemon(args).await?
     {
         let sink = stream_sink(args)?;
@@ -56,10 +57,17 @@ pub async fn main(args: &Watch) -> Result<ExitCode, Failure> {
         };
         return show(source, Some(pace), sink, args).await;
     }
-    rights::to_observe()?;
+    if args.sample {
+        rights::to_look()?;
+    } else {
+        rights::to_observe()?;
+    }
     let listener = tracy::bind(&args.tracy).await?;
     let observation = Observation::start(
-        args.observing.options(args.filter()),
+        Options {
+            sample: args.sample,
+            ..args.observing.options(args.filter())
+        },
         runtimes,
         args.observing.refresh(),
     )?;

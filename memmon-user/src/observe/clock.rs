@@ -1,16 +1,12 @@
 //! The time, as snapshots and the kernel tell it.
 
-use nix::time::{ClockId, clock_gettime};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::target::boot;
 
 /// Nanoseconds since boot, as BPF programs see them.
 pub fn boot_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(|now| {
-            u64::try_from(now.tv_sec()).unwrap_or_default() * 1_000_000_000
-                + u64::try_from(now.tv_nsec()).unwrap_or_default()
-        })
-        .unwrap_or_default()
+    boot::ns()
 }
 
 /// The wall clock, nanoseconds since 1970.

@@ -1,14 +1,17 @@
 //! Processes that map a runtime's library: those there are, and those to come.
 
-use memmon_ebpf::ledger::{ProcValue, proc_flag};
+use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 
 use super::{
-    Options, clock,
+    Options,
+    audit::Healing,
+    clock,
     identities::{process_facts, text},
     observer::{Observer, Watched},
-    recovery::Past,
+    recovery::{Past, Recovery},
 };
 use crate::{
+    attach::table::Added,
     discover::{
         scan::{self, Mapped},
         watch::Notice,
@@ -29,9 +32,11 @@ impl Observer {
                 self.number(*pid);
             }
         }
-        for (pid, libraries) in found {
-            self.examine(pid, &libraries);
-        }
+        let late: Vec<Recovery> = found
+            .iter()
+            .filter_map(|(pid, libraries)| self.examine(*pid, libraries))
+            .collect();
+        self.recover(late);
     }
 
     pub(super) fn drain_mappings(&mut self) {
@@ -62,7 +67,8 @@ impl Observer {
         };
         let libraries = scan::libraries(&regions, |name| self.runtimes.wants(name));
         if !libraries.is_empty() {
-            self.examine(pid, &libraries);
+            let late = self.examine(pid, &libraries);
+            self.recover(late.into_iter().collect());
         }
     }
 
@@ -82,14 +88,20 @@ impl Observer {
         }
     }
 
-    /// A process maps runtime libraries: attaches where they are new, and finds out what it holds.
-    pub(super) fn examine(&mut self, pid: u32, libraries: &[Mapped]) {
+    /// A process maps runtime libraries: attaches where they are new. What it holds already is to
+    /// be read.
+    #[must_use]
+    pub(super) fn examine(&mut self, pid: u32, libraries: &[Mapped]) -> Option<Recovery> {
         if !self.in_scope(pid) {
-            return;
+            return None;
         }
         let Some(value) = self.number(pid) else {
-            return;
+            self.meet_uncounted(pid);
+            return None;
         };
+        if self.ignores(pid, value.proc) {
+            return None;
+        }
         let mut uses = Vec::new();
         for mapped in libraries {
             let Some(found) =
@@ -97,7 +109,7 @@ impl Observer {
                     .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped)
             else {
                 // It is gone, or another program by now, of which there will be a notice.
-                return;
+                return None;
             };
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
@@ -112,7 +124,7 @@ impl Observer {
             understood: !uses.is_empty(),
         });
         if uses.len() <= known {
-            return;
+            return None;
         }
         let born = identity::started_ns(pid).unwrap_or_default();
         let attached = uses.iter().map(|(using, _)| using.attached_ns).max();
@@ -126,19 +138,47 @@ impl Observer {
             });
             Past::Nothing
         } else {
-            self.recover(pid, value, &uses)
+            return Some(self.begin_recovery(pid, value, uses));
         };
+        self.recovered(
+            &Recovery {
+                pid,
+                value,
+                uses,
+                ..Recovery::default()
+            },
+            past,
+        );
+        None
+    }
+
+    /// What came before is known now, or is known not to be.
+    pub(super) fn recovered(&mut self, recovery: &Recovery, past: Past) {
+        let Recovery {
+            pid, value, uses, ..
+        } = recovery;
+        let proc = value.proc;
         let read = proc_flag::RECOVERING | proc_flag::UNREAD;
-        self.set_flag(pid, proc, read, false);
+        self.set_flag(*pid, proc, read, false);
         if let Some(watched) = self.processes.get_mut(&proc) {
-            watched.uses = uses;
+            watched.uses.clone_from(uses);
             watched.fresh = past == Past::Nothing;
+            watched.forked = value.flags & proc_flag::FORKED != 0;
         }
         let since = match past {
             Past::Recovered => Since::Recovered,
             // It was faster than we: its allocators were made before we looked, but the probes saw it.
             Past::Nothing if !self.opened(proc).is_empty() => Since::Start,
-            Past::Nothing | Past::Unknown => return,
+            Past::Unknown => {
+                // It never held still. What is known of it is corrected, and completed, in time.
+                if self.is_unproven(proc)
+                    && let Some(watched) = self.processes.get_mut(&proc)
+                {
+                    watched.healing = Some(Healing::soon());
+                }
+                return;
+            }
+            Past::Nothing => return,
         };
         self.tell(Fact::Since { proc, since });
     }
@@ -151,7 +191,7 @@ impl Observer {
         }
         self.next_proc += 1;
         // Its first event may have been faster.
-        self.kernel.procs.add(
+        let added = self.kernel.procs.add(
             pid,
             ProcValue {
                 proc: self.next_proc,
@@ -160,7 +200,35 @@ impl Observer {
                 reserved: 0,
             },
         );
+        self.not_stored += u64::from(added == Added::Full);
         self.kernel.procs.get(pid)
+    }
+
+    /// Whether it is memmon in another process (a client, say): what that allocates in order to
+    /// look is not what is looked for.
+    pub(super) fn ignores(&mut self, pid: u32, proc: Proc) -> bool {
+        let own = identity::is_own_program(pid);
+        if own {
+            self.set_flag(pid, proc, proc_flag::IGNORED, true);
+        }
+        own
+    }
+
+    /// A process that the kernel has no room for: it is there, and nothing about it is known.
+    fn meet_uncounted(&mut self, pid: u32) {
+        let known = self.processes.values();
+        if known.clone().any(|watched| watched.pid == pid) {
+            return;
+        }
+        let proc = self.next_proc;
+        self.acquaint(proc, pid, None);
+        if let Some(watched) = self.processes.get_mut(&proc) {
+            watched.uncounted = true;
+        }
+        self.tell(Fact::Understood {
+            proc,
+            understood: false,
+        });
     }
 
     pub(super) fn acquaint(&mut self, proc: Proc, pid: u32, comm: Option<&[u8; 16]>) {
@@ -183,6 +251,9 @@ impl Observer {
                 start_ticks: identity::start_ticks(pid),
                 uses: Vec::new(),
                 fresh: false,
+                uncounted: false,
+                forked: false,
+                healing: None,
             },
         );
         self.tell(Fact::Process {
@@ -191,7 +262,19 @@ impl Observer {
         });
     }
 
+    /// The kernel may set a flag of its own between our reading and writing: only where something
+    /// could not be counted at that very moment, and then the process is taken for inexact.
     pub(super) fn set_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
+        let before = self.kernel.counters();
+        self.write_flag(pid, proc, flag, on);
+        let now = self.kernel.counters();
+        let odd = [Counter::LiveFull, Counter::TableFull, Counter::FailedReads];
+        if odd.iter().any(|odd| now.get(*odd) > before.get(*odd)) {
+            self.tell(Fact::Inexact { proc });
+        }
+    }
+
+    fn write_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
         if let Some(mut value) = self.kernel.procs.get(pid)
             && value.proc == proc
         {

@@ -1,21 +1,24 @@
 //! Processes that end, and whatever no event told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use memmon_ebpf::ledger::{Counter, LiveKey};
+use memmon_ebpf::ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag};
 
 use super::{clock, observer::Observer};
 use crate::{
+    attach::{kernel::Kernel, table::Added},
     runtimes::resolver::OwnerHint,
     tables::{
-        Fact,
-        facts::{OwnerId, Proc},
+        EXITED_SHOWN, Fact,
+        facts::{OwnerId, Proc, Since},
     },
     target::identity,
 };
 
 /// Entries of dead processes in the live map from which it is swept at once.
 const STALE_LIVE: u64 = 50_000;
+/// Processes too many that ended before the next sweep, from which they are forgotten at once.
+const MANY_ENDED: usize = 512;
 
 /// Each process is looked up once in so many sweeps: the kernel tells when one ends. All are at once where what it
 /// told was lost.
@@ -28,48 +31,120 @@ impl Observer {
         self.drain_history();
         let (rows, owners) = self.read_rows();
         let now = clock::boot_ns();
-        let is_over: HashSet<Proc> = ended.iter().copied().collect();
+        let ended: HashSet<Proc> = ended.iter().copied().collect();
         for (key, value) in rows {
-            if is_over.contains(&key.proc) {
+            if ended.contains(&key.proc) {
                 self.stale_live += value.live.unsigned_abs();
                 self.kernel.rows.remove(key);
             }
         }
         for (key, _) in owners {
-            if is_over.contains(&key.proc) {
+            if ended.contains(&key.proc) {
                 self.kernel.owners.remove(key);
             }
         }
         for proc in ended {
-            if let Some(ending) = self.tables.describe_ending(*proc, clock::now()) {
+            // The sweep may have been faster than the record, or never have heard of it.
+            let Some(watched) = self.processes.remove(&proc) else {
+                continue;
+            };
+            self.libraries.process_gone(watched.pid);
+            if let Some(ending) = self.tables.describe_ending(proc, clock::now()) {
                 self.tell(Fact::Ending(ending));
             }
-            self.tell(Fact::Exited {
-                proc: *proc,
-                at_ns: now,
-            });
-            if let Some(watched) = self.processes.remove(proc) {
-                self.libraries.process_gone(watched.pid);
-            }
+            self.tell(Fact::Exited { proc, at_ns: now });
         }
         if self.stale_live > STALE_LIVE {
             self.sweep_live();
         }
+        if self.tables.remembered() > self.processes.len() + EXITED_SHOWN + MANY_ENDED {
+            self.forget_ended();
+        }
     }
 
-    pub(super) fn sweep_live(&mut self) {
-        let live = self.kernel.live.all();
-        // Read after them: the kernel knows who allocates before it knows the first allocation, and long before we do.
-        let running = self.running_by_kernel();
-        let stale: Vec<LiveKey> = live
+    /// Owners whose memory ended at once: their rows have told all that they will. What they held
+    /// is swept from the live map in time.
+    pub(super) fn forget_closed(&mut self) {
+        let (rows, owners) = self.read_rows();
+        let owners: HashMap<OwnerKey, u32> = owners
             .into_iter()
-            .filter(|(key, _)| !self.is_known(key.proc, &running))
-            .map(|(key, _)| key)
+            .map(|(key, owner)| (key, owner.ogen))
             .collect();
-        for key in stale {
-            self.kernel.live.remove(key);
+        for (key, value) in rows {
+            let owner = OwnerKey {
+                proc: key.proc,
+                owner: key.owner,
+                space: key.space,
+                reserved: 0,
+            };
+            if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen) {
+                self.stale_live += value.live.unsigned_abs();
+                self.kernel.rows.remove(key);
+            }
+        }
+    }
+
+    /// What was recovered of a generation that ended; there may be no row of it in the kernel.
+    pub(super) fn count_closed(&mut self, owner: &OwnerId, ended: u32) {
+        let recovered: u64 = self
+            .tables
+            .rows_of(owner.proc)
+            .filter(|key| OwnerId::of(key) == *owner && key.ogen == ended)
+            .map(|key| self.tables.baseline_of(&key).live.unsigned_abs())
+            .sum();
+        self.stale_live += recovered;
+    }
+
+    /// Forgets allocations of processes that ended and of owners that were closed.
+    pub(super) fn sweep_live(&mut self) {
+        // In this order: whatever is live belongs to a process and an owner that came before it.
+        let live = self.kernel.live.all();
+        let owners: HashMap<OwnerKey, u32> = self
+            .kernel
+            .owners
+            .all()
+            .into_iter()
+            .map(|(key, owner)| (key, owner.ogen))
+            .collect();
+        let running = self.running_by_kernel();
+        let is_stale = |key: &LiveKey, value: &LiveValue| {
+            let owner = OwnerKey {
+                proc: key.proc,
+                owner: value.owner,
+                space: key.space,
+                reserved: 0,
+            };
+            owners.get(&owner).is_some_and(|ogen| value.ogen < *ogen)
+        };
+        for (key, value) in live {
+            if !self.is_known(key.proc, &running) {
+                self.kernel.live.remove(key);
+            } else if is_stale(&key, &value)
+                && self
+                    .kernel
+                    .live
+                    .get(key)
+                    .is_some_and(|now| is_stale(&key, &now))
+                && !self.take_out(key, is_stale)
+            {
+                self.tell(Fact::Inexact { proc: key.proc });
+            }
         }
         self.stale_live = 0;
+    }
+
+    /// Removes a stale entry of the live map. Its key may be a new allocation's by now: that is put
+    /// back. False where it may have been freed in the meantime, which nobody could tell.
+    fn take_out(&mut self, key: LiveKey, is_stale: impl Fn(&LiveKey, &LiveValue) -> bool) -> bool {
+        let unknown_frees = |kernel: &Kernel| kernel.counters().get(Counter::UnknownFrees);
+        let before = unknown_frees(&self.kernel);
+        match self.kernel.live.take_out(key) {
+            Some(taken) if !is_stale(&key, &taken) => {
+                self.kernel.live.add(key, taken) == Added::New
+                    && unknown_frees(&self.kernel) == before
+            }
+            _ => true,
+        }
     }
 
     fn running_by_kernel(&self) -> HashSet<Proc> {
@@ -83,29 +158,32 @@ impl Observer {
 
     /// Whatever no event told.
     pub(super) fn sweep(&mut self) {
+        self.note_rates();
         self.sweeps += 1;
         let lost = self.kernel.counters().get(Counter::LostControl);
         let has_lost = lost > self.last_lost_control;
         if has_lost {
             self.last_lost_control = lost;
-            let known = self.kernel.procs.all();
-            for (pid, value) in known {
-                self.acquaint(value.proc, pid, None);
-            }
-            self.scan();
-            self.place_unplaced();
+            self.look_again();
         }
         if has_lost || !self.orphans.is_empty() {
             self.sweep_orphans();
         }
+        self.retry_uncounted();
         // Where the kernel does not say whether a whole process ends, that is seen here.
         let all = has_lost || !self.kernel.tells_ends();
         let turn = self.sweeps % SWEEPS_A_ROUND;
         let gone: Vec<Proc> = self
             .processes
             .iter()
-            .filter(|(proc, _)| all || *proc % SWEEPS_A_ROUND == turn)
-            .filter(|(_, watched)| !identity::still_runs(watched.pid, watched.start_ticks))
+            .filter(|(proc, watched)| all || watched.uncounted || *proc % SWEEPS_A_ROUND == turn)
+            .filter(|(proc, watched)| {
+                // It ended, or became another program: the kernel's own word.
+                let counted = self.kernel.procs.get(watched.pid);
+                let forgotten = counted.is_none_or(|value| value.proc != **proc);
+                (forgotten && !watched.uncounted)
+                    || !identity::still_runs(watched.pid, watched.start_ticks)
+            })
             .map(|(proc, _)| *proc)
             .collect();
         if !gone.is_empty() {
@@ -122,9 +200,8 @@ impl Observer {
             }
             self.finish(&gone);
         }
-        for proc in self.tables.expired(clock::boot_ns()) {
-            self.tell(Fact::Forget { proc });
-        }
+        self.forget_strangers();
+        self.forget_ended();
         if self.stale_live > 0 {
             self.sweep_live();
         }
@@ -139,7 +216,7 @@ impl Observer {
                 space: key.space,
                 owner: key.owner,
             };
-            if value.device != 0 && self.tables.placement_of(&owner, value.ogen).is_none() {
+            if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
                 let hint = OwnerHint {
                     owner: key.owner,
                     device: value.device,
@@ -178,5 +255,67 @@ impl Observer {
             self.tell(Fact::Forget { proc: *proc });
         }
         self.orphans = orphans.difference(&over).copied().collect();
+    }
+
+    fn forget_ended(&mut self) {
+        for proc in self.tables.expired(clock::boot_ns()) {
+            self.tell(Fact::Forget { proc });
+        }
+    }
+
+    /// Process events were lost: who is there is asked again, and where their memory lies.
+    fn look_again(&mut self) {
+        for (pid, value) in self.kernel.procs.all() {
+            if self.ignores(pid, value.proc) {
+                continue;
+            }
+            self.acquaint(value.proc, pid, None);
+            if value.flags & proc_flag::FORKED != 0
+                && let Some(watched) = self.processes.get_mut(&value.proc)
+            {
+                watched.fresh = true;
+            }
+        }
+        self.scan();
+        self.forget_closed();
+        for (key, value) in self.kernel.owners.all() {
+            let fresh = self.processes.get(&key.proc).is_some_and(|it| it.fresh);
+            if fresh
+                && value.flags & owner_flag::OPENED != 0
+                && self.tables.process_since(key.proc) == Some(Since::Attach)
+            {
+                self.tell(Fact::Since {
+                    proc: key.proc,
+                    since: Since::Start,
+                });
+            }
+        }
+        self.place_unplaced();
+    }
+
+    /// Numbers of processes that ended before they could be met.
+    fn forget_strangers(&mut self) {
+        for (pid, value) in self.kernel.procs.all() {
+            if !self.processes.contains_key(&value.proc) && !identity::is_running(pid) {
+                self.kernel.procs.remove(pid);
+            }
+        }
+    }
+
+    /// There may be room for them by now: they are met anew.
+    fn retry_uncounted(&mut self) {
+        let all: Vec<(Proc, u32)> = self
+            .processes
+            .iter()
+            .filter(|(_, watched)| watched.uncounted)
+            .map(|(proc, watched)| (*proc, watched.pid))
+            .collect();
+        for (proc, pid) in all {
+            if self.number(pid).is_some() {
+                self.processes.remove(&proc);
+                self.tell(Fact::Forget { proc });
+                self.look_at(pid);
+            }
+        }
     }
 }

@@ -39,6 +39,10 @@ impl Observer {
         for record in &records {
             self.control(record, &mut ended);
         }
+        let closed = |record: &&Control| record.header.kind == ControlKind::FreeAll as u32;
+        if records.iter().any(|record| closed(&record)) {
+            self.forget_closed();
+        }
         if !ended.is_empty() {
             self.finish(&ended);
         }
@@ -54,6 +58,9 @@ impl Observer {
         };
         let is = |kind: ControlKind| header.kind == kind as u32;
         if is(ControlKind::ProcSeen) {
+            if self.ignores(header.tgid, proc) {
+                return;
+            }
             self.acquaint(proc, header.tgid, Some(&record.comm));
             if record.flags & proc_flag::FORKED != 0
                 && let Some(watched) = self.processes.get_mut(&proc)
@@ -82,6 +89,7 @@ impl Observer {
         } else if is(ControlKind::FreeAll) {
             // What failed before is told with what was held then.
             self.drain_history();
+            self.count_closed(&owner, record.ogen);
             self.tell(Fact::FreedAll {
                 owner,
                 ended: record.ogen,

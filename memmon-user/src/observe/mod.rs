@@ -1,6 +1,7 @@
 //! Observes: finds libraries, attaches to them, drains what happens into the tables, and hands out
 //! snapshots.
 
+mod audit;
 pub mod clock;
 mod discovery;
 mod endings;
@@ -9,20 +10,25 @@ mod identities;
 mod inspector;
 mod journal;
 mod libraries;
+mod look;
 mod lookout;
 mod observation;
 mod observer;
-mod query;
+mod rates;
 mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod runtimes;
+mod sampler;
 mod understanding;
 mod walk;
 
+pub use audit::AuditRequest;
+pub use look::query;
 pub use observation::{Observation, Request, StartError, follow};
-pub use query::query;
 pub use runtimes::Runtimes;
+
+use std::time::Duration;
 
 use crate::tables::Filter;
 
@@ -34,6 +40,12 @@ pub struct Options {
     pub descendants_only: bool,
     pub history_bytes: Option<u32>,
     pub live_entries: Option<u32>,
+    /// BPF maps of another size than usual, by name.
+    pub map_entries: Vec<(String, u32)>,
+    /// How often the ledger is compared with the allocators' own numbers; never where there is none.
+    pub audit: Option<Duration>,
+    /// Place no probe: walk the processes at every refresh.
+    pub sample: bool,
     /// Pretend to run on this kernel release.
     pub assume_kernel: Option<String>,
 }

@@ -7,7 +7,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Options, Runtimes,
+    audit::AuditRequest,
     observer::{Inboxes, Observer},
+    sampler::Sampler,
 };
 use crate::{
     attach::{features::FeatureError, kernel::KernelError},
@@ -54,6 +56,7 @@ pub struct Observation {
     pub requests: mpsc::Sender<Request>,
     inspections: mpsc::Sender<Inspect>,
     follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    audits: mpsc::Sender<AuditRequest>,
     /// Dropped: the observer ends, whoever still holds `requests`.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -69,10 +72,12 @@ impl Observation {
         let (requests, inbox) = mpsc::channel(64);
         let (inspections, inspected) = mpsc::channel(8);
         let (follows, followed) = mpsc::channel(8);
+        let (audits, audited) = mpsc::channel(4);
         let inboxes = Inboxes {
             requests: inbox,
             inspections: inspected,
             follows: followed,
+            audits: audited,
         };
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = std::sync::mpsc::channel();
@@ -90,6 +95,18 @@ impl Observation {
                     }
                 };
                 runtime.block_on(async move {
+                    if options.sample {
+                        if let Err(error) = rights::keep_for_looking() {
+                            let _ = ready.send(Err(error.into()));
+                            return;
+                        }
+                        let mut sampler = Sampler::new(options, &runtimes);
+                        let first = Arc::new(sampler.snapshot());
+                        let snapshots = Arc::new(watch::Sender::new(first));
+                        let _ = ready.send(Ok(snapshots.clone()));
+                        sampler.run(inboxes, snapshots, refresh, stopped).await;
+                        return;
+                    }
                     let observer = Observer::new(options, runtimes).and_then(|observer| {
                         // Attached: from here on it looks after what comes.
                         rights::keep_for_observing()?;
@@ -118,6 +135,7 @@ impl Observation {
             requests,
             inspections,
             follows,
+            audits,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -144,6 +162,11 @@ impl Observation {
     /// For those who follow, and follow anew, in a task of their own.
     pub fn follows(&self) -> mpsc::Sender<oneshot::Sender<Follower>> {
         self.follows.clone()
+    }
+
+    /// Takes requests for audits. One that comes while too many wait is not answered.
+    pub fn audits(&self) -> mpsc::Sender<AuditRequest> {
+        self.audits.clone()
     }
 
     /// Takes questions about live allocations. One that comes while too many wait is not answered.

@@ -17,13 +17,16 @@ use tokio::{
 };
 
 use super::{
-    Options, Runtimes, StartError, clock,
+    Options, Runtimes, StartError,
+    audit::{AuditRequest, Auditor, Healing},
+    clock,
     events::Unplaced,
     inspector::Inspector,
     journal::Journal,
     libraries::{Libraries, Use},
     lookout::Lookout,
     observation::Request,
+    rates::Rates,
 };
 use crate::{
     attach::{
@@ -36,7 +39,7 @@ use crate::{
         Fact, Follower, Tables,
         facts::{OwnerId, Proc},
         live::Inspect,
-        snapshot::{self, Health, Notice, NoticeKind, Snapshot},
+        snapshot::{self, Audit, Health, Notice, NoticeKind, Snapshot},
     },
 };
 
@@ -51,6 +54,12 @@ pub(super) struct Watched {
     pub uses: Vec<(Use, u64)>,
     /// It held nothing when it was first looked at: what it has is seen from its start.
     pub fresh: bool,
+    /// The kernel had no room for it: none of its events is counted.
+    pub uncounted: bool,
+    /// A child of an observed process: what it inherited is not its own.
+    pub forked: bool,
+    /// When it is looked at again, where not everything of it is known.
+    pub healing: Option<Healing>,
 }
 
 /// Where questions come from.
@@ -58,6 +67,7 @@ pub(super) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,
     pub inspections: mpsc::Receiver<Inspect>,
     pub follows: mpsc::Receiver<oneshot::Sender<Follower>>,
+    pub audits: mpsc::Receiver<AuditRequest>,
 }
 
 pub(super) struct Observer {
@@ -70,11 +80,19 @@ pub(super) struct Observer {
     pub(super) tables: Tables,
     pub(super) journal: Journal,
     pub(super) inspector: Inspector,
+    pub(super) auditor: Auditor,
+    /// The latest audit of everything.
+    pub(super) audited: Option<Box<Audit>>,
     pub(super) lookout: Lookout,
+    pub(super) rates: Rates,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
     /// Live-map entries that dead processes and ended generations left.
     pub(super) stale_live: u64,
+    /// Recovered allocations that the live map had no room for.
+    pub(super) not_remembered: u64,
+    /// What the kernel's other tables had no room for.
+    pub(super) not_stored: u64,
     pub(super) strange_records: u64,
     pub(super) lost_notices: u64,
     pub(super) last_lost_control: u64,
@@ -102,6 +120,7 @@ impl Observer {
             spaces: runtimes.count(),
             history_bytes: options.history_bytes.unwrap_or(defaults.history_bytes),
             live_entries: options.live_entries.unwrap_or(defaults.live_entries),
+            map_entries: options.map_entries.clone(),
         };
         let (mut kernel, rings) = Kernel::load(&features, &settings)?;
         for pid in &options.filter.pids {
@@ -121,6 +140,8 @@ impl Observer {
         let reader = kernel.live.reader().map_err(StartError::Thread)?;
         let inspector =
             Inspector::start(reader, features.release.version).map_err(StartError::Thread)?;
+        let auditor =
+            Auditor::start(&kernel, features.release.version).map_err(StartError::Thread)?;
         let tables = Tables::new(host_name(), observer, runtimes.facts());
         let mut observer = Self {
             options,
@@ -132,10 +153,15 @@ impl Observer {
             tables,
             journal: Journal::new(),
             inspector,
+            auditor,
+            audited: None,
             lookout: Lookout::default(),
+            rates: Rates::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
             stale_live: 0,
+            not_remembered: 0,
+            not_stored: 0,
             strange_records: 0,
             lost_notices: 0,
             last_lost_control: 0,
@@ -164,12 +190,19 @@ impl Observer {
             requests: mut inbox,
             mut inspections,
             mut follows,
+            mut audits,
         } = inboxes;
+        let mut audit_timer = self.options.audit.map(|every| {
+            let first = tokio::time::Instant::now() + every;
+            tokio::time::interval_at(first, every)
+        });
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        for timer in [&mut refresh, &mut sweep] {
+        let timers = [&mut refresh, &mut sweep];
+        for timer in timers.into_iter().chain(&mut audit_timer) {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
         loop {
+            let healing = self.next_healing();
             tokio::select! {
                 guard = control.readable() => {
                     guard?.clear_ready();
@@ -199,6 +232,10 @@ impl Observer {
                     }
                 }
                 Some(finding) = self.inspector.findings.recv() => self.found(finding),
+                Some(finding) = self.auditor.findings.recv() => self.audited(finding),
+                () = due(healing) => self.heal(),
+                () = tick(audit_timer.as_mut()) => self.audit_all(),
+                Some(request) = audits.recv() => self.audit(request),
                 Some(inspect) = inspections.recv() => self.inspect(inspect),
                 Some(reply) = follows.recv() => self.follow(reply),
                 request = inbox.recv() => {
@@ -266,7 +303,7 @@ impl Observer {
         owners
     }
 
-    fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
+    pub(super) fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
         for (key, value) in rows {
             if self.tables.is_new(key, value) {
                 self.tell(Fact::Row {
@@ -304,7 +341,7 @@ impl Observer {
         self.tell(Fact::Libraries(libraries));
     }
 
-    fn note_health(&mut self) {
+    pub(super) fn note_health(&mut self) {
         let health = self.health();
         let known = self.tables.known_health();
         if health == *known {
@@ -330,12 +367,12 @@ impl Observer {
             }
         };
         note(
-            counters.get(Counter::LiveFull),
+            counters.get(Counter::LiveFull) + self.not_remembered,
             "allocations were not remembered: more are live than fit (--live-entries); their rows are inexact",
         );
         note(
-            counters.get(Counter::TableFull),
-            "events found a full table; numbers may be too low",
+            counters.get(Counter::TableFull) + self.not_stored,
+            "times a table of the kernel's was full; the processes that this was about are inexact or unknown",
         );
         note(
             counters.get(Counter::LostControl),
@@ -349,6 +386,7 @@ impl Observer {
             self.lost_notices,
             "times notices of new libraries were lost; all processes were scanned again",
         );
+        notes.extend(self.rates.notes.iter().cloned());
         Health {
             events: counters.get(Counter::Events),
             lost_events: counters.get(Counter::LostHistory) + counters.get(Counter::LostControl),
@@ -357,7 +395,25 @@ impl Observer {
             inexact_rows: 0,
             inherited_frees: counters.get(Counter::InheritedFrees),
             notes,
+            audit: self.audited.clone(),
         }
+    }
+}
+
+/// Resolves at that moment; never where there is none.
+async fn due(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(timer: Option<&mut tokio::time::Interval>) {
+    match timer {
+        Some(timer) => {
+            timer.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

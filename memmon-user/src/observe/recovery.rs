@@ -12,8 +12,13 @@ use memmon_ebpf::ledger::{
     LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
 };
 
-use super::{libraries::Use, observer::Observer, walk};
+use super::{
+    libraries::Use,
+    observer::Observer,
+    walk::{self, Walk},
+};
 use crate::{
+    attach::table::Added,
     runtimes::resolver::Recovered,
     tables::{
         Fact,
@@ -31,9 +36,24 @@ pub(super) enum Past {
     Unknown,
 }
 
+/// A process that is about to be read.
+#[derive(Default)]
+pub(super) struct Recovery {
+    pub pid: u32,
+    pub value: ProcValue,
+    pub uses: Vec<(Use, u64)>,
+    /// The generations of its owners.
+    pub before: HashMap<OwnerKey, u32>,
+}
+
 impl Observer {
-    /// Reads what the process holds, and takes it into the ledger.
-    pub(super) fn recover(&mut self, pid: u32, value: ProcValue, uses: &[(Use, u64)]) -> Past {
+    /// From here on its frees leave traces.
+    pub(super) fn begin_recovery(
+        &mut self,
+        pid: u32,
+        value: ProcValue,
+        uses: Vec<(Use, u64)>,
+    ) -> Recovery {
         let before: HashMap<OwnerKey, u32> = self
             .kernel
             .owners
@@ -45,27 +65,65 @@ impl Observer {
         // From here on frees leave a trace, so that what is freed behind the walk's back is not
         // counted.
         self.set_flag(pid, value.proc, proc_flag::RECOVERING, true);
+        Recovery {
+            pid,
+            value,
+            uses,
+            before,
+        }
+    }
+
+    /// Reads what these processes hold, side by side, and takes it into the ledger.
+    pub(super) fn recover(&mut self, recoveries: Vec<Recovery>) {
+        let walks: Vec<Walk<'_>> = recoveries
+            .iter()
+            .flat_map(|recovery| {
+                recovery.uses.iter().filter_map(|(using, base)| {
+                    Some(Walk {
+                        model: using.model.as_deref()?,
+                        pid: recovery.pid,
+                        base: *base,
+                    })
+                })
+            })
+            .collect();
+        let mut found = walk::recover_all(&walks).into_iter();
+        for recovery in &recoveries {
+            let past = self.take_in_all(recovery, &mut found);
+            self.recovered(recovery, past);
+        }
+    }
+
+    fn take_in_all(
+        &mut self,
+        recovery: &Recovery,
+        all: &mut impl Iterator<Item = Result<Recovered, String>>,
+    ) -> Past {
+        let Recovery {
+            value,
+            uses,
+            before,
+            ..
+        } = recovery;
         let mut past = Past::Nothing;
-        for (using, base) in uses {
-            let found = match &using.model {
-                Some(model) => walk::recover_own(model.as_ref(), pid, *base),
-                None => Err("this runtime's allocators cannot be read".to_owned()),
-            };
+        for (using, _) in uses {
+            let found = using.model.as_ref().and_then(|_| all.next());
             past = match found {
-                Ok(found) => {
+                Some(Ok(found)) => {
                     let opened = self.opened(value.proc);
                     let seen = found
                         .owners
                         .iter()
                         .all(|owner| opened.contains(&(using.space, owner.owner)));
-                    self.take_in(value.proc, using.space, &before, &found);
+                    self.take_in(value.proc, using.space, before, &found);
                     match (past, found.consistent, seen) {
                         (Past::Unknown, _, _) | (_, false, _) => Past::Unknown,
                         (past, true, true) => past,
                         (_, true, false) => Past::Recovered,
                     }
                 }
-                Err(_) => Past::Unknown,
+                // It cannot be read.
+                Some(Err(_)) | None => Past::Unknown,
             };
         }
         past
@@ -98,38 +156,7 @@ impl Observer {
             };
             before.get(&key).copied().unwrap_or(0)
         };
-        for owner in &found.owners {
-            let id = OwnerId {
-                proc,
-                space,
-                owner: owner.owner,
-            };
-            let ogen = generation(owner.owner);
-            // Unless the kernel knows it already.
-            self.kernel.owners.add(
-                OwnerKey {
-                    proc,
-                    owner: owner.owner,
-                    space,
-                    reserved: 0,
-                },
-                OwnerValue {
-                    ogen,
-                    flags: 0,
-                    device: owner.device,
-                    aux: owner.aux,
-                },
-            );
-            self.tell(Fact::Placement {
-                owner: id,
-                ogen,
-                placement: owner.placement.clone().lasting(),
-            });
-            // A row even where it holds nothing; what it held is not forgotten by a second look.
-            let key = row_key(proc, space, owner.owner, owner.pool, ogen);
-            let baseline = self.tables.baseline_of(&key);
-            self.tell(Fact::Baseline { key, baseline });
-        }
+        self.take_owners_of(proc, space, found, generation);
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
         for allocation in &found.allocations {
@@ -150,17 +177,99 @@ impl Observer {
                 flags: live_flag::RECOVERED,
                 ..LiveValue::default()
             };
-            if self.kernel.live.add(key, value) {
+            let added = self.kernel.live.add(key, value);
+            if added == Added::There {
+                // The kernel knows it better.
+                continue;
+            }
+            let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
+            let baseline = sums
+                .entry(row)
+                .or_insert_with(|| self.tables.baseline_of(&row));
+            baseline.add(allocation.requested, allocation.charged);
+            if added == Added::New {
                 live.extend(LiveEntry::of(&key, &value));
-                let row = row_key(proc, space, allocation.owner, allocation.pool, ogen);
-                sums.entry(row)
-                    .or_insert_with(|| self.tables.baseline_of(&row))
-                    .add(allocation.requested, allocation.charged);
+            } else {
+                // The map is full: it counts, but its end will not be known.
+                baseline.doubts += 1;
+                self.not_remembered += 1;
             }
         }
         // Events of what is freed meanwhile come after.
         self.journal.tell(&Fact::Live(live));
         for (key, baseline) in sums {
+            self.tell(Fact::Baseline { key, baseline });
+        }
+    }
+
+    /// Owners that a walk found, in the generations that they are in now.
+    pub(super) fn take_owners(&mut self, proc: Proc, space: u32, found: &Recovered) {
+        let known: HashMap<OwnerKey, u32> = found
+            .owners
+            .iter()
+            .filter_map(|owner| {
+                let key = OwnerKey {
+                    proc,
+                    owner: owner.owner,
+                    space,
+                    reserved: 0,
+                };
+                Some((key, self.kernel.owners.get(key)?.ogen))
+            })
+            .collect();
+        self.take_owners_of(proc, space, found, |owner| {
+            let key = OwnerKey {
+                proc,
+                owner,
+                space,
+                reserved: 0,
+            };
+            known.get(&key).copied().unwrap_or(0)
+        });
+    }
+
+    fn take_owners_of(
+        &mut self,
+        proc: Proc,
+        space: u32,
+        found: &Recovered,
+        generation: impl Fn(u64) -> u32,
+    ) {
+        for owner in &found.owners {
+            let id = OwnerId {
+                proc,
+                space,
+                owner: owner.owner,
+            };
+            let ogen = generation(owner.owner);
+            // Unless the kernel knows it already.
+            let added = self.kernel.owners.add(
+                OwnerKey {
+                    proc,
+                    owner: owner.owner,
+                    space,
+                    reserved: 0,
+                },
+                OwnerValue {
+                    ogen,
+                    flags: 0,
+                    device: owner.device,
+                    aux: owner.aux,
+                },
+            );
+            if added == Added::Full {
+                // Its events will not be counted.
+                self.not_stored += 1;
+                self.tell(Fact::Inexact { proc });
+            }
+            self.tell(Fact::Placement {
+                owner: id,
+                ogen,
+                placement: owner.placement.clone().lasting(),
+            });
+            // A row even where it holds nothing; what it held is not forgotten by a second look.
+            let key = row_key(proc, space, owner.owner, owner.pool, ogen);
+            let baseline = self.tables.baseline_of(&key);
             self.tell(Fact::Baseline { key, baseline });
         }
     }

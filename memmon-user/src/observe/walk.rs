@@ -1,15 +1,58 @@
 //! What a process held before memmon came.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use crate::{
-    runtimes::resolver::{FoundOwner, Model, OwnerHint, Recovered, Target},
-    target::{identity, maps, memory::ProcessMemory},
+    runtimes::resolver::{FoundOwner, Model, OwnerHint, Recovered, Root, Target},
+    target::{
+        identity,
+        maps::{self, Region},
+        memory::ProcessMemory,
+    },
 };
+
+/// A process's memory, opened once for many looks.
+pub struct View {
+    memory: ProcessMemory,
+    regions: Vec<Region>,
+    base: u64,
+}
+
+impl View {
+    pub fn open(pid: u32, base: u64) -> Result<Self, String> {
+        Ok(Self {
+            memory: ProcessMemory::open(pid).map_err(unreadable)?,
+            regions: maps::of_process(pid).map_err(unreadable)?,
+            base,
+        })
+    }
+
+    pub fn read(&self, model: &dyn Model, root: Root) -> Result<Recovered, String> {
+        model.read(&self.target(), root)
+    }
+
+    pub fn holds(&self, model: &dyn Model, root: Root, keys: &[u64]) -> Result<Vec<u64>, String> {
+        model.holds(&self.target(), root, keys)
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            memory: &self.memory,
+            base: self.base,
+            regions: &self.regions,
+        }
+    }
+}
 
 /// How often a walk is repeated. The process is not stopped, so a walk may see it in the middle of
 /// an allocation.
 const ATTEMPTS: usize = 5;
+/// Processes that are walked at one time.
+const MOST_THREADS: usize = 4;
 
 /// Walks the process until what is found agrees with itself; where it never does, the last walk.
 fn recover(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
@@ -21,6 +64,50 @@ fn recover(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> 
         }
     }
     last
+}
+
+/// A library in a process, whose allocators are to be read.
+pub struct Walk<'a> {
+    pub model: &'a dyn Model,
+    pub pid: u32,
+    pub base: u64,
+}
+
+/// As [`recover_own`], of many processes side by side; the results are in their order.
+pub fn recover_all(walks: &[Walk<'_>]) -> Vec<Result<Recovered, String>> {
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .clamp(1, MOST_THREADS)
+        .min(walks.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(walk) = walks.get(index) else {
+                return done;
+            };
+            done.push((index, recover_own(walk.model, walk.pid, walk.base)));
+        }
+    };
+    let mut all = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            all.extend(other.join().unwrap_or_default());
+        }
+        all
+    });
+    all.sort_unstable_by_key(|(index, _)| *index);
+    let mut all = all.into_iter().peekable();
+    (0..walks.len())
+        .map(|index| {
+            all.next_if(|(done, _)| *done == index).map_or_else(
+                || Err("its walk ended early".to_owned()),
+                |(_, found)| found,
+            )
+        })
+        .collect()
 }
 
 /// As [`recover`], less what a forked child merely inherited: allocators that its parent has, of
@@ -47,13 +134,7 @@ pub fn recover_own(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, 
 }
 
 fn walk(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
-    let regions = maps::of_process(pid).map_err(unreadable)?;
-    let memory = ProcessMemory::open(pid).map_err(unreadable)?;
-    model.recover(&Target {
-        memory: &memory,
-        base,
-        regions: &regions,
-    })
+    model.recover(&View::open(pid, base)?.target())
 }
 
 /// Where the owner of an event has its memory.
@@ -63,14 +144,7 @@ pub fn owners(
     base: u64,
     hint: &OwnerHint,
 ) -> Result<Vec<FoundOwner>, String> {
-    let regions = maps::of_process(pid).map_err(unreadable)?;
-    let memory = ProcessMemory::open(pid).map_err(unreadable)?;
-    let target = Target {
-        memory: &memory,
-        base,
-        regions: &regions,
-    };
-    model.owners(&target, hint)
+    model.owners(&View::open(pid, base)?.target(), hint)
 }
 
 fn unreadable(error: io::Error) -> String {
@@ -90,7 +164,9 @@ fn own_part(found: Recovered, parent: &Recovered) -> Recovered {
             .into_iter()
             .filter(|allocation| !inherited(allocation.owner))
             .collect(),
+        blocks: Vec::new(),
         consistent: found.consistent,
+        whole: found.whole,
     }
 }
 

@@ -83,6 +83,7 @@ pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
                     settled.insert(key.proc, at);
                     found.push(fact);
                 }
+                Fact::Gone(_) => found.push(fact),
                 Fact::Since {
                     since: Since::Recovered,
                     ..

@@ -60,6 +60,14 @@ pub fn keep_for_maps(kernel: (u32, u32)) -> Result<(), RightsError> {
     }
 }
 
+/// First thing in a thread that does both.
+pub fn keep_for_auditing(kernel: (u32, u32)) -> Result<(), RightsError> {
+    match kernel {
+        (5, ..19) => keep(&[LOOKING.as_slice(), &[Capability::CAP_BPF]].concat()),
+        _ => keep_for_looking(),
+    }
+}
+
 /// First thing in every other thread.
 pub fn drop_all() -> Result<(), RightsError> {
     keep(&[])

@@ -61,6 +61,13 @@ pub struct OwnerHint {
     pub aux: u64,
 }
 
+/// Where owners keep their state together: an allocator, and what it allocates on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Root {
+    pub aux: u64,
+    pub device: u64,
+}
+
 /// An owner and where its memory lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundOwner {
@@ -69,6 +76,17 @@ pub struct FoundOwner {
     pub device: u64,
     pub aux: u64,
     pub placement: Placement,
+    /// What is taken from the pool, as the pool itself says.
+    pub charged: u64,
+}
+
+impl FoundOwner {
+    pub fn root(&self) -> Root {
+        Root {
+            aux: self.aux,
+            device: self.device,
+        }
+    }
 }
 
 /// An allocation that is live in the process.
@@ -82,6 +100,13 @@ pub struct FoundAllocation {
     pub address: u64,
 }
 
+/// A part of a pool that is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FoundBlock {
+    pub owner: u64,
+    pub address: u64,
+}
+
 /// All that a process holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -91,6 +116,11 @@ pub struct Recovered {
     /// allocates all the while), what was live throughout is among the allocations, and so may be
     /// what came and went.
     pub consistent: bool,
+    /// What is taken from the pools, for allocations or not.
+    pub blocks: Vec<FoundBlock>,
+    /// As `consistent`, but for memory that is taken from a pool for no allocation: for one that is
+    /// about to be, or by a thread that has died.
+    pub whole: bool,
 }
 
 /// Reads a runtime's own structures in a process. The memory is hostile: every read may fail, and
@@ -104,7 +134,13 @@ pub trait Model: Send + Sync {
         Vec::new()
     }
 
-    /// Everything that is allocated.
+    /// One look at what lies there, as it is at this moment.
+    fn read(&self, target: &Target<'_>, root: Root) -> Result<Recovered, String>;
+
+    /// Those of these allocations that are live at this moment.
+    fn holds(&self, target: &Target<'_>, root: Root, keys: &[u64]) -> Result<Vec<u64>, String>;
+
+    /// Everything that is allocated, wherever it is.
     fn recover(&self, target: &Target<'_>) -> Result<Recovered, String>;
 }
 

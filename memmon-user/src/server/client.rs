@@ -26,6 +26,7 @@ use super::{
 };
 use crate::tables::{
     Batch, Filter, Follower,
+    audit::Report,
     live::{LiveAsk, LiveList},
     snapshot::Snapshot,
 };
@@ -110,6 +111,16 @@ impl Client {
         self.ask(Wish::Live(ask), Filter::default()).await?;
         match self.next().await? {
             Answer::Live(list) => Ok(list),
+            _ => Err(unasked()),
+        }
+    }
+
+    /// The rows of these processes, or of all, compared with the allocators' own numbers; none
+    /// where too many ask at this moment.
+    pub async fn audit(&mut self, pids: Vec<u32>) -> Result<Option<Report>, ClientError> {
+        self.ask(Wish::Audit { pids }, Filter::default()).await?;
+        match self.next().await? {
+            Answer::Audit(report) => Ok(report),
             _ => Err(unasked()),
         }
     }

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    audits::Audits,
     guests::{CONNECTIONS, FOLLOWERS, Guests},
     looks::Looks,
     press::Press,
@@ -21,7 +22,7 @@ use super::{
     visibility::Commands,
 };
 use crate::{
-    observe::{Observation, Request},
+    observe::{AuditRequest, Observation, Request},
     tables::{Filter, Follower, live::Inspect},
 };
 
@@ -40,6 +41,7 @@ pub struct Sources {
     pub requests: mpsc::Sender<Request>,
     pub inspections: mpsc::Sender<Inspect>,
     pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
+    pub audits: mpsc::Sender<AuditRequest>,
     /// What is observed at all.
     pub scope: Filter,
 }
@@ -49,6 +51,7 @@ pub struct Sources {
 pub struct House {
     pub press: Press,
     pub looks: Looks,
+    pub audits: Audits,
     pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
     pub followers: Guests,
     pub veil: Veil,
@@ -74,6 +77,7 @@ impl Sources {
             requests: observation.requests.clone(),
             inspections: observation.inspections(),
             follows: observation.follows(),
+            audits: observation.audits(),
             scope,
         }
     }
@@ -95,11 +99,13 @@ impl Daemon {
             requests,
             inspections,
             follows,
+            audits,
             scope,
         } = sources;
         Self(Arc::new(House {
             press: Press::new(requests, scope),
             looks: Looks::new(inspections),
+            audits: Audits::new(audits),
             follows,
             followers: Guests::new(FOLLOWERS),
             veil: Veil::default(),

@@ -8,6 +8,7 @@
 //! The client's side: [`client`] asks, [`watching`] goes on when the daemon is restarted, [`link`]
 //! says whether one is there, and [`remote`] stands in for an observation.
 
+mod audits;
 mod client;
 mod following;
 mod guests;

@@ -9,6 +9,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::tables::{
     Batch, Filter,
+    audit::Report,
     live::{LiveAsk, LiveList},
     snapshot::Snapshot,
 };
@@ -41,6 +42,12 @@ pub enum Wish {
     Live(LiveAsk),
     /// The whole state, then everything that is told to the tables.
     Follow,
+    /// The rows of these processes (of all where there is none) compared with the allocators' own
+    /// numbers.
+    Audit {
+        #[serde(default)]
+        pids: Vec<u32>,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +57,8 @@ pub enum Answer {
     /// None: not now, for too many ask.
     Live(Option<LiveList>),
     Batch(Arc<Batch>),
+    /// None: not now, for too many ask.
+    Audit(Option<Report>),
     Error(String),
 }
 

@@ -105,6 +105,10 @@ impl Session {
                 let list = list.map(|list| self.house.veil.list(self.sight, list));
                 self.send(frame(&Answer::Live(list))).await
             }
+            Wish::Audit { pids } => {
+                let report = self.house.audits.report(pids).await;
+                self.send(frame(&Answer::Audit(report))).await
+            }
             Wish::Follow => match Following::begin(&self.house, self.uid).await {
                 Ok(following) => {
                     self.following = Some(following.ok_or(End)?);

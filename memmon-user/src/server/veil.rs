@@ -63,10 +63,16 @@ impl Veil {
                     self.hide(&mut entry.owner);
                 }
             }
+            Fact::Gone(entries) => {
+                for id in entries {
+                    self.hide(&mut id.key);
+                }
+            }
             Fact::Start { .. }
             | Fact::Understood { .. }
             | Fact::Since { .. }
             | Fact::Inexact { .. }
+            | Fact::Exact { .. }
             | Fact::Exited { .. }
             | Fact::Forget { .. }
             | Fact::Failure(_)

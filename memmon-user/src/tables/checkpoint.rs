@@ -20,6 +20,7 @@ impl Tables {
             Fact::Understood { proc, understood } => self.understood(*proc, *understood),
             Fact::Since { proc, since } => self.since(*proc, *since),
             Fact::Inexact { proc } => self.inexact(*proc),
+            Fact::Exact { proc } => self.exact(*proc),
             Fact::Exited { proc, at_ns } => self.exited(*proc, *at_ns),
             Fact::Forget { proc } => self.forget_process(*proc),
             Fact::Placement {
@@ -43,7 +44,7 @@ impl Tables {
             Fact::Libraries(libraries) => self.libraries(libraries.clone()),
             Fact::Health(health) => self.health(health.clone()),
             Fact::Peaks(peaks) => self.peaks(peaks),
-            Fact::Live(_) => {}
+            Fact::Live(_) | Fact::Gone(_) => {}
         }
     }
 

@@ -119,7 +119,7 @@ impl Tables {
                         .map(|capacity| capacity.bytes)
                         .filter(|bytes| *bytes > 0),
                     charged_bytes: sum.charged.and_then(|bytes| u64::try_from(bytes).ok()),
-                    peak_charged_bytes: u64::try_from(peak).ok().filter(|_| !self.blind),
+                    peak_charged_bytes: u64::try_from(peak).ok().filter(|_| self.knows_peaks()),
                     banks: sum.capacity.map(|capacity| capacity.banks),
                     largest_free_bytes_per_bank: sum
                         .capacity

@@ -110,12 +110,38 @@ pub struct PoolCapacity {
     pub base: Option<u64>,
 }
 
-/// What a row held before memmon came.
+/// What a row holds beyond what the kernel has counted: what was there before memmon came, and
+/// what an audit corrected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
     pub requested: i64,
     pub charged: i64,
     pub live: i64,
+    /// The corrections so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebase: Option<Rebase>,
+    /// Allocations that there was no room to remember: their end will not be known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub doubts: u64,
+    /// So many of `doubts` and of the row's [`memmon_ebpf::ledger::RowValue::inexact`] have been
+    /// looked into, and put right.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgiven: u64,
+}
+
+/// What an audit made of a row that differed from the allocator's own numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebase {
+    /// How often.
+    pub times: u32,
+    /// The most charged bytes that were known at the latest correction.
+    pub peak: i64,
+    /// The kernel's own peak then: one that is higher came later.
+    pub kernel_peak: i64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Baseline {

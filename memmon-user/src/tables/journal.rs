@@ -10,7 +10,7 @@ use super::{
     Tables,
     event::Event,
     facts::{Baseline, OwnerId, Placement, Proc, ProcessFacts, RuntimeFacts, Since},
-    live::{Live, LiveEntry},
+    live::{Live, LiveEntry, LiveId},
     remote::{RowKeyDef, RowValueDef},
     snapshot::{Ending, Failure, Health, Library, Notice, Observer, Snapshot},
 };
@@ -56,6 +56,10 @@ pub enum Fact {
         since: Since,
     },
     Inexact {
+        proc: Proc,
+    },
+    /// What could not be read of it has been looked up since.
+    Exact {
         proc: Proc,
     },
     Exited {
@@ -107,6 +111,8 @@ pub enum Fact {
     Health(Health),
     /// Allocations that are live, seen being made or recovered.
     Live(Vec<LiveEntry>),
+    /// Allocations that were taken for live, and are not.
+    Gone(Vec<LiveId>),
     /// The highest sums so far, where they cannot be told from rows.
     Peaks(Vec<super::rows::PeakFact>),
 }

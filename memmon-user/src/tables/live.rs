@@ -32,7 +32,7 @@ pub struct LiveEntry {
 }
 
 /// What identifies an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LiveId {
     pub proc: Proc,
     pub space: u32,
@@ -149,6 +149,11 @@ impl Live {
             Fact::Live(entries) => {
                 self.entries
                     .extend(entries.iter().map(|entry| (entry.id(), *entry)));
+            }
+            Fact::Gone(entries) => {
+                for id in entries {
+                    self.entries.remove(id);
+                }
             }
             Fact::FreedAll { owner, ended } => {
                 self.entries
@@ -384,7 +389,11 @@ impl Tables {
         ranges
     }
 
-    fn device_asks(&self, space: u32, devices: &[super::facts::DeviceFacts]) -> Vec<DeviceAsk> {
+    pub(super) fn device_asks(
+        &self,
+        space: u32,
+        devices: &[super::facts::DeviceFacts],
+    ) -> Vec<DeviceAsk> {
         devices
             .iter()
             .map(|device| DeviceAsk {

@@ -3,6 +3,7 @@
 //! The kernel keeps the totals; these tables say whose they are and on which device they stand,
 //! add what was recovered, and remember processes that ended for a while.
 
+pub mod audit;
 mod checkpoint;
 mod devices;
 pub mod event;
@@ -40,6 +41,8 @@ use self::{
 
 /// How long a process that ended is still shown.
 pub const EXITED_SHOWN_NS: u64 = 60_000_000_000;
+/// How many that ended are shown: where more end within that time, the latest.
+pub const EXITED_SHOWN: usize = 4096;
 
 /// How many failures, endings and notices are remembered, of each.
 const KEPT: usize = 100;
@@ -54,6 +57,8 @@ pub struct Tables {
     placements: BTreeMap<OwnerId, BTreeMap<u32, Placed>>,
     placed: u64,
     blind: bool,
+    /// Looked at again and again: peaks are of what was seen.
+    sampled: bool,
     /// The current generation of owners that had more than one.
     generations: BTreeMap<OwnerId, u32>,
     rows: BTreeMap<RowKey, Row>,
@@ -100,6 +105,16 @@ impl Tables {
         self.blind = true;
     }
 
+    /// As [`Self::nothing_seen`], but looked at again and again: peaks are of what was seen.
+    pub fn only_sampled(&mut self) {
+        self.blind = true;
+        self.sampled = true;
+    }
+
+    pub(super) fn knows_peaks(&self) -> bool {
+        !self.blind || self.sampled
+    }
+
     /// A process maps a runtime's library.
     pub fn process(&mut self, proc: Proc, facts: ProcessFacts) {
         self.processes.entry(proc).or_default().facts = facts;
@@ -130,6 +145,13 @@ impl Tables {
     pub fn inexact(&mut self, proc: Proc) {
         if let Some(entry) = self.processes.get_mut(&proc) {
             entry.inexact = true;
+        }
+    }
+
+    /// What could not be read of it has been looked up since.
+    pub fn exact(&mut self, proc: Proc) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.inexact = false;
         }
     }
 
@@ -169,17 +191,28 @@ impl Tables {
         remove(&mut self.peaks, group, |key| key.proc == proc);
     }
 
-    /// Processes that ended long enough ago to forget.
+    /// Processes that ended long enough ago to forget, and those of which too many ended since.
     pub fn expired(&self, now_ns: u64) -> Vec<Proc> {
-        self.processes
+        let mut ended: Vec<(u64, Proc)> = self
+            .processes
             .iter()
-            .filter(|(_, entry)| {
-                entry
-                    .exited_ns
-                    .is_some_and(|at| now_ns.saturating_sub(at) > EXITED_SHOWN_NS)
+            .filter_map(|(proc, entry)| Some((entry.exited_ns?, *proc)))
+            .collect();
+        ended.sort_unstable();
+        let too_many = ended.len().saturating_sub(EXITED_SHOWN);
+        ended
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (at, _))| {
+                *index < too_many || now_ns.saturating_sub(*at) > EXITED_SHOWN_NS
             })
-            .map(|(proc, _)| *proc)
+            .map(|(_, (_, proc))| proc)
             .collect()
+    }
+
+    /// How many processes are remembered, those that ended with them.
+    pub fn remembered(&self) -> usize {
+        self.processes.len()
     }
 
     pub fn running(&self) -> impl Iterator<Item = (Proc, u32)> + '_ {
@@ -258,6 +291,11 @@ impl Tables {
             .unwrap_or_default()
     }
 
+    /// A row's numbers, with what the kernel did not count.
+    pub fn row_with_baseline(&self, key: &RowKey) -> Row {
+        self.rows.get(key).copied().unwrap_or_default()
+    }
+
     pub fn capacity_of(&self, key: &RowKey) -> Option<PoolCapacity> {
         let placement = self.placement_of(&OwnerId::of(key), key.ogen)?;
         placement.pools.get(&key.pool).copied()
@@ -265,6 +303,14 @@ impl Tables {
 
     pub fn current_generation(&self, owner: &OwnerId) -> u32 {
         self.generations.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Whether it was told where the owner's memory lies, of this very generation.
+    pub fn is_placed(&self, owner: &OwnerId, ogen: u32) -> bool {
+        self.placements
+            .get(owner)
+            .and_then(|generations| generations.get(&ogen))
+            .is_some_and(|placed| !placed.placement.devices.is_empty())
     }
 
     pub fn libraries(&mut self, libraries: Vec<Library>) {

@@ -89,7 +89,9 @@ impl Tables {
                 self.usage_row(&key, &device, &amounts, *since != Since::Attach && !inexact)
             })
             .collect();
-        if usage.is_empty() && exited_ns.is_some() && understood != &Some(false) {
+        // Not even its rows could be kept: that there are none says nothing.
+        let unknown = understood == &Some(false) || (*inexact && usage.is_empty());
+        if usage.is_empty() && exited_ns.is_some() && !unknown {
             // It ended without ever having held anything.
             return None;
         }
@@ -108,7 +110,7 @@ impl Tables {
             }
             .to_owned(),
             since: since.name().to_owned(),
-            usage: (understood != &Some(false)).then_some(usage),
+            usage: (!unknown).then_some(usage),
         })
     }
 
@@ -131,11 +133,12 @@ impl Tables {
             requested_bytes: known(amounts.requested),
             charged_bytes: known(amounts.charged).filter(|_| charged),
             peak_charged_bytes: known(peak.max(amounts.peak_charged))
-                .filter(|_| charged && !self.blind),
+                .filter(|_| charged && self.knows_peaks()),
             live_allocations: known(amounts.live),
             allocations: seen(amounts.allocations),
             frees: seen(amounts.frees),
             failed_allocations: seen(amounts.failed),
+            rebased: amounts.rebased.into(),
             exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
         }
     }

@@ -57,6 +57,8 @@ pub struct Amounts {
     pub frees: u64,
     pub failed: u64,
     pub inexact: bool,
+    /// How often an audit corrected it.
+    pub rebased: u32,
 }
 
 impl Row {
@@ -65,8 +67,9 @@ impl Row {
         let Self { kernel, baseline } = self;
         let recovered = baseline.live.max(0).unsigned_abs();
         let allocations = kernel.allocations;
-        let peak = kernel.peak_charged.max(0).saturating_add(baseline.charged);
-        let inexact = kernel.inexact > 0;
+        let peak = self.peak_charged();
+        let rebased = baseline.rebase.map_or(0, |rebase| rebase.times);
+        let inexact = kernel.inexact.saturating_add(baseline.doubts) > baseline.forgiven;
         if closed {
             return Amounts {
                 peak_charged: peak,
@@ -75,6 +78,7 @@ impl Row {
                 frees: allocations.saturating_add(recovered),
                 failed: kernel.failed,
                 inexact,
+                rebased,
                 ..Amounts::default()
             };
         }
@@ -87,6 +91,19 @@ impl Row {
             frees: kernel.frees,
             failed: kernel.failed,
             inexact,
+            rebased,
+        }
+    }
+
+    /// The kernel's own peak counts from before a correction, and is only one from then on where
+    /// it has risen since.
+    pub fn peak_charged(&self) -> i64 {
+        let Self { kernel, baseline } = self;
+        let peak = kernel.peak_charged.max(0).saturating_add(baseline.charged);
+        match baseline.rebase {
+            None => peak,
+            Some(rebase) if kernel.peak_charged > rebase.kernel_peak => peak.max(rebase.peak),
+            Some(rebase) => rebase.peak,
         }
     }
 }
@@ -108,6 +125,7 @@ impl Amounts {
         self.frees = self.frees.saturating_add(other.frees);
         self.failed = self.failed.saturating_add(other.failed);
         self.inexact |= other.inexact;
+        self.rebased = self.rebased.saturating_add(other.rebased);
     }
 }
 

@@ -62,6 +62,28 @@ pub struct Health {
     pub inherited_frees: u64,
     /// What the reader should know, in words.
     pub notes: Vec<String>,
+    /// The latest comparison with the allocators' own numbers; none where there was none yet.
+    #[serde(default)]
+    pub audit: Option<Box<Audit>>,
+}
+
+/// A comparison of the rows with the allocators' own state in the processes' memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// When it ended.
+    pub at: String,
+    pub took_ns: u64,
+    /// How many there were, this one included.
+    pub audits: u64,
+    pub processes: u64,
+    /// Rows that were compared, those below included.
+    pub rows: u64,
+    /// Of these: the numbers were not the allocator's, and were corrected.
+    pub differed: u64,
+    /// Of these: it never held still for long enough to tell.
+    pub unsettled: u64,
+    /// Rows that differed, in all audits.
+    pub differed_in_all: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +159,9 @@ pub struct Usage {
     pub failed_allocations: Option<u64>,
     /// Whether every number of this row is known to be true.
     pub exact: bool,
+    /// How often it differed from the allocator's own numbers and was corrected.
+    #[serde(default)]
+    pub rebased: u64,
 }
 
 /// An allocation that failed: an out-of-memory.
@@ -212,6 +237,8 @@ pub enum NoticeKind {
     Loss,
     /// Numbers may be wrong from here on, and are marked.
     Inexact,
+    /// A row was not what the allocator says, and was corrected.
+    Audit,
     /// The observation was interrupted: a daemon went away, a recording has a gap.
     Gap,
 }

@@ -149,6 +149,7 @@ fn recovered_and_freed_is_nothing() {
             requested: 64,
             charged: 64,
             live: 1,
+            ..Baseline::default()
         },
     );
     tell(
@@ -230,4 +231,27 @@ fn filters() {
         ..Filter::default()
     });
     assert!(runtime.processes.is_empty() && runtime.devices.is_empty());
+}
+
+/// More end than can be shown: the latest are.
+#[test]
+fn processes_that_end_by_the_thousand() {
+    let mut tables = tables();
+    let held = RowValue {
+        charged: 7,
+        live: 1,
+        sequence: 1,
+        ..RowValue::default()
+    };
+    let many = 2 * EXITED_SHOWN as u64;
+    for proc in 2..2 + many {
+        tables.process(proc, ProcessFacts::default());
+        tables.row(RowKey { proc, ..key(1, 0) }, held);
+        tables.exited(proc, proc);
+    }
+    let forgotten = expire(&mut tables, many);
+    assert_eq!(forgotten, (2..2 + many / 2).collect::<Vec<_>>());
+    let shown = tables.snapshot(String::new()).processes;
+    assert_eq!(shown.len(), 1 + EXITED_SHOWN);
+    assert_eq!(tables.rows.len(), EXITED_SHOWN);
 }

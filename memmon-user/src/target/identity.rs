@@ -1,8 +1,10 @@
 //! Who a process is, as `/proc` and the user database say.
 
-use std::{fs, io};
+use std::{fs, io, os::unix::fs::MetadataExt as _};
 
 use nix::unistd::{SysconfVar, Uid, User, sysconf};
+
+use super::boot;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -25,7 +27,7 @@ impl Identity {
         let (comm, start_ticks) = parse_stat(&String::from_utf8_lossy(&stat));
         let uid = fs::metadata(format!("/proc/{pid}"))
             .ok()
-            .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+            .map(|meta| meta.uid());
         Ok(Self {
             pid,
             start_ticks,
@@ -62,9 +64,19 @@ pub fn still_runs(pid: u32, start: Option<u64>) -> bool {
 /// When the process was started, in nanoseconds since boot, rounded down to clock ticks.
 pub fn started_ns(pid: u32) -> Option<u64> {
     let per_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
-    start_ticks(pid)?
+    let told = start_ticks(pid)?
         .checked_mul(1_000_000_000)?
-        .checked_div(per_second)
+        .checked_div(per_second)?;
+    Some(boot::of_host(told))
+}
+
+/// Whether the process runs the very program that this one does: it is memmon, too.
+pub fn is_own_program(pid: u32) -> bool {
+    let program = |of: &str| {
+        let meta = fs::metadata(format!("/proc/{of}/exe")).ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    program(&pid.to_string()).is_some_and(|other| Some(other) == program("self"))
 }
 
 /// Whether the process runs: not gone, not a zombie.

@@ -27,6 +27,15 @@ pub fn troubles(snapshot: &Snapshot) -> Vec<String> {
         (health.unknown_frees, "unknown free", "unknown frees"),
         (health.inexact_rows, "inexact row (~)", "inexact rows (~)"),
         (
+            snapshot
+                .health
+                .audit
+                .as_ref()
+                .map_or(0, |audit| audit.differed_in_all),
+            "row corrected by an audit",
+            "rows corrected by audits",
+        ),
+        (
             not_understood(snapshot) as u64,
             "process not understood (?)",
             "processes not understood (?)",
@@ -38,6 +47,17 @@ pub fn troubles(snapshot: &Snapshot) -> Vec<String> {
     .collect()
 }
 
+/// What the latest audit found, where there was one.
+pub fn audit(snapshot: &Snapshot) -> Option<String> {
+    let audit = snapshot.health.audit.as_ref()?;
+    let held = audit.rows.saturating_sub(audit.unsettled);
+    let mut words = format!("{} audited", counted(held, "row", "rows"));
+    if audit.unsettled > 0 {
+        words.push_str(&format!(", {} never held still", audit.unsettled));
+    }
+    Some(words)
+}
+
 /// The parts of one line: the events, then what went wrong or that nothing did.
 pub fn sentence(snapshot: &Snapshot) -> Vec<String> {
     let mut parts = vec![format!("{} events", grouped(snapshot.health.events))];
@@ -46,5 +66,6 @@ pub fn sentence(snapshot: &Snapshot) -> Vec<String> {
         parts.push("nothing lost, every row exact".into());
     }
     parts.extend(troubles);
+    parts.extend(audit(snapshot));
     parts
 }

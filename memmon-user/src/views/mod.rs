@@ -1,5 +1,6 @@
 //! What people and programs look at. Views read snapshots and write nothing back.
 
+pub mod audit;
 pub mod diagnosis;
 pub mod environment;
 pub mod export;

@@ -1,7 +1,7 @@
 //! Snapshots to look at: for the tests of the views, and for `examples/tui_demo.rs`, which includes this file.
 
 use crate::tables::snapshot::{
-    Device, Health, Library, Observer, Pool, Process, SCHEMA, Snapshot, Usage,
+    Audit, Device, Health, Library, Observer, Pool, Process, SCHEMA, Snapshot, Usage,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -118,6 +118,16 @@ pub fn troubled() -> Snapshot {
         inexact_rows: 1,
         inherited_frees: 0,
         notes: vec!["the ring was full for 40 ms\u{1b}[2J".into()],
+        audit: Some(Box::new(Audit {
+            at: "2026-01-31T11:59:40Z".into(),
+            took_ns: 1_500_000,
+            audits: 4,
+            processes: 3,
+            rows: 12,
+            differed: 1,
+            unsettled: 2,
+            differed_in_all: 1,
+        })),
     };
     snapshot.libraries.push(Library {
         layout: None,
@@ -238,5 +248,6 @@ pub fn usage(device: i64, pool: &str, requested: u64, charged: u64, live: u64) -
         frees: Some(live * 4),
         failed_allocations: Some(0),
         exact: true,
+        rebased: 0,
     }
 }

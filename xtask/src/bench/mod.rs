@@ -19,17 +19,22 @@ mod subject;
 mod tools;
 mod usage;
 mod views;
+mod walks;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
 use self::{
     observers::Programs,
     parts::{Bench, Parts},
+    subject::Subject,
 };
 use crate::{
-    build, fixture, paths,
+    build, fixture, lab, paths,
     shell::{capture, is_root},
 };
 
@@ -47,6 +52,9 @@ pub struct Args {
     /// Only what looking costs (a frame, a client, a scrape), which needs no root
     #[arg(long)]
     views: bool,
+    /// Only what walking through processes takes: `-q`, attaching to them, audits
+    #[arg(long)]
+    walks: bool,
     #[command(flatten)]
     parts: Parts,
     /// Print the figure of every turn too
@@ -79,12 +87,43 @@ pub fn main(args: &Args) -> Result<()> {
         only_fixture: args.fixture,
         raw: args.raw,
     };
+    if args.walks {
+        return walk(args, &repository, &programs, &built);
+    }
     println!("{}", machine());
     args.parts.measure(bench)?;
     if args.parts.any() {
         return Ok(());
     }
     views::measure(&repository)
+}
+
+/// On ten processes of each kind, which hold a few hundred buffers or what a small model does.
+fn walk(args: &Args, repository: &Path, programs: &Programs, built: &Path) -> Result<()> {
+    println!("{}", machine());
+    let double = || {
+        let program = Command::new(built.join("pimpl").join("fixture"));
+        let mut subject = Subject::start("fixture".to_owned(), program)?;
+        subject.ask("open chips 2")?;
+        subject.ask("leak 300 8192")?;
+        Ok(subject)
+    };
+    let mut kinds: Vec<(&str, &dyn Fn() -> Result<Subject>)> = vec![("fixture", &double)];
+    let environment;
+    let script = repository.join("tests/ttnn/hold.py");
+    let real;
+    if !args.fixture {
+        environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
+        real = || {
+            let mut program = Command::new(environment.python());
+            program.arg(&script).args(["64", "32", "L1:1"]);
+            let mut subject = Subject::start(format!("ttnn {}", lab::NEWEST), program)?;
+            subject.answer()?;
+            Ok(subject)
+        };
+        kinds.push(("ttnn", &real));
+    }
+    walks::measure(programs, &kinds, &[1, 10], args.rounds)
 }
 
 /// What it ran on.

@@ -10,6 +10,7 @@ use super::{Event, NO_EXIST, Registers, output, owners::generation, rows};
 use crate::{
     atomic, counters, emit,
     maps::{LIVE, OWNERS},
+    process,
 };
 
 #[inline(never)]
@@ -191,7 +192,10 @@ pub(super) fn tombstone(key: &LiveKey) {
         flags: live_flag::TOMBSTONE,
         ..Default::default()
     };
-    let _ = LIVE.insert(key, &value, NO_EXIST);
+    if LIVE.insert(key, &value, NO_EXIST).is_err() && LIVE.get_ptr(key).is_none() {
+        counters::count(Counter::LiveFull);
+        process::doubt();
+    }
 }
 
 #[inline(always)]

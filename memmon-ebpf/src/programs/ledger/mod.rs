@@ -10,7 +10,7 @@ use memmon_ebpf::{
     spec::{Action, ProbeSpec, REGISTERS},
 };
 
-pub use self::pending::abandoned;
+pub use self::pending::{abandoned, forget_pending};
 use self::{
     live::{allocated, freed},
     owners::{free_all, open, register},
@@ -90,7 +90,7 @@ pub fn unreadable(spec: &ProbeSpec, process: &Process, values: &mut Registers) {
         || action == Action::Alloc as u8
         || action == Action::Register as u8;
     if allocates {
-        missed_somewhere(&event);
+        missed_somewhere();
     } else if take_pending(&event, values, 0) && action == Action::Commit as u8 {
         missed(&event, values);
     }

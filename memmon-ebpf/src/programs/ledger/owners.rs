@@ -10,6 +10,7 @@ use super::{Event, NO_EXIST, Registers, output, rows};
 use crate::{
     atomic, counters, emit,
     maps::{OWNERS, PROCS},
+    process,
 };
 
 /// The owner's generation, making its acquaintance where needed. None where its memory is not this
@@ -44,6 +45,7 @@ pub(super) fn generation(event: &Event, values: &Registers) -> Option<u32> {
     };
     if OWNERS.insert(&key, &value, 0).is_err() {
         counters::count(Counter::TableFull);
+        process::doubt();
         return None;
     }
     if device != 0 {
@@ -79,7 +81,10 @@ pub(super) fn free_all(event: &Event, values: &Registers) {
                 ogen: 1,
                 ..Default::default()
             };
-            let _ = OWNERS.insert(&key, &value, NO_EXIST);
+            if OWNERS.insert(&key, &value, NO_EXIST).is_err() && OWNERS.get_ptr(&key).is_none() {
+                counters::count(Counter::TableFull);
+                process::doubt();
+            }
         }
         return;
     };

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use memmon_ebpf::{
-    ledger::{Counter, OwnerKey, PendingKey, PendingValue, RowKey, proc_flag},
+    ledger::{Counter, OwnerKey, PendingKey, PendingValue, RowKey},
     record::HistoryKind,
     spec::reg,
 };
@@ -11,8 +11,8 @@ use memmon_ebpf::{
 use super::{Event, Registers, output, owners::generation, rows};
 use crate::{
     atomic, counters, emit,
-    maps::{OWNERS, PENDING, PROCS},
-    process::Process,
+    maps::{OWNERS, PENDING, ROWS},
+    process,
 };
 
 /// No process has this number.
@@ -55,17 +55,17 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
     };
     if PENDING.insert(&slot, &value, 0).is_err() {
         counters::count(Counter::TableFull);
+        // Its outcome will find nothing pending.
+        missed(event, values);
     }
 }
 
 /// The thread ends. What it was allocating may have been taken already, or not: its row is not
-/// exact from here on.
+/// exact from here on. `proc_now` is 0 where its process is not known, or was the first to be forgotten:
+/// of threads that are killed together, the last one tells of the end before others are through.
 #[inline(never)]
-pub fn abandoned(process: &Process, space: u32) {
-    let slot = PendingKey {
-        tid: process.tid,
-        space,
-    };
+pub fn abandoned(proc_now: u64, tid: u32, space: u32) {
+    let slot = PendingKey { tid, space };
     let Some(pending) = PENDING.get_ptr(&slot) else {
         return;
     };
@@ -79,7 +79,7 @@ pub fn abandoned(process: &Process, space: u32) {
         )
     };
     let _ = PENDING.remove(&slot);
-    if proc != process.proc {
+    if proc == NOTHING_PENDING || (proc_now != 0 && proc != proc_now) {
         return;
     }
     let owner_at = OwnerKey {
@@ -93,14 +93,30 @@ pub fn abandoned(process: &Process, space: u32) {
         Some(owner) => unsafe { (*owner).ogen },
         None => 0,
     };
-    rows::inexact(&RowKey {
+    let row_at = RowKey {
         proc,
         owner,
         space,
         pool,
         ogen,
         reserved: 0,
-    });
+    };
+    if proc_now != 0 {
+        rows::inexact(&row_at);
+    } else if let Some(row) = ROWS.get_ptr_mut(&row_at) {
+        // Only a row that is there: nobody would take away a new one.
+        // SAFETY: a map value.
+        unsafe {
+            atomic::add(&raw mut (*row).inexact, 1);
+            atomic::add(&raw mut (*row).sequence, 1);
+        }
+    }
+}
+
+/// What the thread left behind that became this program's only one.
+#[inline(never)]
+pub fn forget_pending(tid: u32, space: u32) {
+    let _ = PENDING.remove(&PendingKey { tid, space });
 }
 
 /// Takes what is pending on this thread; outputs that are not in `set` become its.
@@ -140,11 +156,8 @@ pub(super) unsafe fn copy_pending(pending: *const PendingValue, values: &mut Reg
 
 /// An allocation of which not even the owner is known: none of the process's numbers is sure.
 #[inline(never)]
-pub(super) fn missed_somewhere(event: &Event) {
-    if let Some(known) = PROCS.get_ptr_mut(&event.process.tgid) {
-        // SAFETY: a map value; the flag is only ever set, by whichever thread.
-        unsafe { (*known).flags |= proc_flag::INEXACT };
-    }
+pub(super) fn missed_somewhere() {
+    process::doubt();
 }
 
 /// An allocation that took place, but about which not enough is known to count it.

@@ -6,7 +6,7 @@ use memmon_ebpf::{
 };
 
 use super::{Event, NO_EXIST, Registers, output};
-use crate::{atomic, counters, maps::ROWS};
+use crate::{atomic, counters, maps::ROWS, process};
 
 #[inline(always)]
 pub(super) fn row_key(event: &Event, values: &Registers, ogen: u32) -> RowKey {
@@ -47,6 +47,7 @@ pub(super) fn new_row(key: &RowKey) -> Option<*mut RowValue> {
     let row = ROWS.get_ptr_mut(key);
     if row.is_none() {
         counters::count(Counter::TableFull);
+        process::doubt();
     }
     row
 }

@@ -1,14 +1,16 @@
 //! tt-metal's owners are bank managers: one a pool, several an allocator, which is a mesh's or a
 //! chip's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     layout::Layout,
-    walk::{Allocator, Bank, Walker},
+    walk::{Allocator, Bank, Limits, Walker},
 };
 use crate::{
-    runtimes::resolver::{FoundAllocation, FoundOwner, Model, OwnerHint, Recovered, Target},
+    runtimes::resolver::{
+        FoundAllocation, FoundBlock, FoundOwner, Model, OwnerHint, Recovered, Root, Target,
+    },
     tables::facts::{DeviceFacts, Placement, PoolCapacity},
 };
 
@@ -24,6 +26,13 @@ const NO_ALLOCATOR: u64 = 0;
 
 /// How often an allocator that is busy is read until it holds still.
 const SETTLE_ATTEMPTS: usize = 60;
+
+/// What one look at an allocator may cost. A million buffers are two million reads.
+const A_LOOK: Limits = Limits {
+    bytes: 1 << 30,
+    reads: 4_000_000,
+    time: Duration::from_secs(2),
+};
 
 impl TtMetal {
     pub fn new(layout: Layout) -> Self {
@@ -58,6 +67,7 @@ impl Model for TtMetal {
                 device: hint.device,
                 aux: hint.aux,
                 placement: placement.clone(),
+                charged: taken(bank),
             })
             .collect();
         if !owners.iter().any(|found| found.owner == hint.owner) {
@@ -76,6 +86,30 @@ impl Model for TtMetal {
         self.layout.notes.clone()
     }
 
+    fn read(&self, target: &Target<'_>, root: Root) -> Result<Recovered, String> {
+        let walker = Walker::with_limits(target.memory, &self.layout, target.base, A_LOOK);
+        let allocator = walker
+            .allocator(root.aux, root.device)
+            .map_err(|error| error.to_string())?;
+        let mut recovered = Recovered {
+            consistent: allocator.consistent,
+            whole: allocator.whole,
+            ..Recovered::default()
+        };
+        take(
+            &mut recovered,
+            &allocator,
+            &walker.chip_uids(target.regions),
+        );
+        Ok(recovered)
+    }
+
+    fn holds(&self, target: &Target<'_>, root: Root, keys: &[u64]) -> Result<Vec<u64>, String> {
+        Walker::with_limits(target.memory, &self.layout, target.base, A_LOOK)
+            .live_among(root.aux, keys)
+            .map_err(|error| error.to_string())
+    }
+
     fn recover(&self, target: &Target<'_>) -> Result<Recovered, String> {
         let walker = self.walker(target);
         let scan = walker
@@ -87,6 +121,7 @@ impl Model for TtMetal {
         let uids = walker.chip_uids(target.regions);
         let mut recovered = Recovered {
             consistent: true,
+            whole: true,
             ..Recovered::default()
         };
         for found in scan.allocators {
@@ -97,9 +132,11 @@ impl Model for TtMetal {
             // It may be gone by now: then what was seen of it is not certain.
             let allocator = settled.unwrap_or(Allocator {
                 consistent: false,
+                whole: false,
                 ..found
             });
             recovered.consistent &= allocator.consistent;
+            recovered.whole &= allocator.whole;
             take(&mut recovered, &allocator, &uids);
         }
         Ok(recovered)
@@ -109,12 +146,18 @@ impl Model for TtMetal {
 fn take(recovered: &mut Recovered, allocator: &Allocator, uids: &BTreeMap<i64, String>) {
     let placement = placement(&allocator.chips, uids, &allocator.banks);
     for bank in &allocator.banks {
+        let blocks = bank.taken.iter().map(|address| FoundBlock {
+            owner: bank.address,
+            address: *address,
+        });
+        recovered.blocks.extend(blocks);
         recovered.owners.push(FoundOwner {
             owner: bank.address,
             pool: bank.pool,
             device: allocator.device,
             aux: allocator.address,
             placement: placement.clone(),
+            charged: taken(bank),
         });
     }
     for buffer in &allocator.buffers {
@@ -127,6 +170,11 @@ fn take(recovered: &mut Recovered, allocator: &Allocator, uids: &BTreeMap<i64, S
             address: buffer.address,
         });
     }
+}
+
+/// Over all banks.
+fn taken(bank: &Bank) -> u64 {
+    bank.allocated_per_bank.saturating_mul(bank.num_banks)
 }
 
 fn placement(chips: &[i64], uids: &BTreeMap<i64, String>, banks: &[Bank]) -> Placement {

@@ -28,6 +28,9 @@ const MAX_CHIPS: u64 = 1_024;
 /// How far a pointer may be: user space ends here.
 const MAX_ADDRESS: u64 = 1 << 57;
 
+/// So many reads from one look at the clock to the next.
+const LOOK_AT_THE_CLOCK: u64 = 8;
+
 /// Why a walk ended early.
 #[derive(Debug, Error)]
 pub enum WalkError {
@@ -74,6 +77,9 @@ pub struct Allocator {
     pub buffers: Vec<LiveBuffer>,
     /// Whether everything that can be checked adds up.
     pub consistent: bool,
+    /// As `consistent`, but for blocks of the free lists that belong to no buffer (yet, or never:
+    /// their thread has died).
+    pub whole: bool,
 }
 
 /// One pool of an allocator.
@@ -87,6 +93,8 @@ pub struct Bank {
     /// 0 where the pool has no room of its own: some of a sub-device have none.
     pub capacity_per_bank: u64,
     pub allocated_per_bank: u64,
+    /// Where blocks are taken, in each bank.
+    pub taken: Vec<u64>,
     /// None where there is no free list.
     pub largest_free_per_bank: Option<u64>,
     /// The first address of each bank; none where there is no free list.
@@ -223,6 +231,7 @@ impl<'a> Walker<'a> {
         let mut last = last.ok_or(failure)?;
         last.buffers = seen.into_values().collect();
         last.consistent = false;
+        last.whole = false;
         Ok(last)
     }
 
@@ -381,7 +390,9 @@ impl<'a> Walker<'a> {
         if self.bytes.get() > self.limits.bytes {
             return Err(WalkError::TooMuch("reading too much"));
         }
-        if self.reads.get().is_multiple_of(64) && self.started.elapsed() > self.limits.time {
+        if self.reads.get().is_multiple_of(LOOK_AT_THE_CLOCK)
+            && self.started.elapsed() > self.limits.time
+        {
             return Err(WalkError::TooMuch("too long"));
         }
         let unreadable = |source| WalkError::Unreadable { address, source };

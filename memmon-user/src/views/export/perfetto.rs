@@ -90,6 +90,7 @@ impl Trace<'_> {
                     NoticeKind::Library => "a library is not understood",
                     NoticeKind::Loss => "history was lost",
                     NoticeKind::Inexact => "numbers may be wrong from here on",
+                    NoticeKind::Audit => "an audit corrected a row",
                     NoticeKind::Gap => "a gap in the recording",
                 };
                 let own = TrackDescriptor {

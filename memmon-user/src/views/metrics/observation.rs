@@ -1,6 +1,6 @@
 //! What the observation says of devices, and of itself: whether the numbers can be trusted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     crowd::pool_labels,
@@ -83,6 +83,11 @@ const OBSERVED: Family = Family::gauge(
     "Running processes that map a known runtime library.",
 );
 
+const AUDIT_TOOK: Family = Family::gauge(
+    "memmon_audit_duration_seconds",
+    "Processor and waiting time of the latest audit, beside the observer.",
+);
+
 pub fn write_health(out: &mut Writer, snapshot: &Snapshot, in_rest: usize) {
     let health = &snapshot.health;
     for (name, help, value) in [
@@ -135,6 +140,7 @@ pub fn write_health(out: &mut Writer, snapshot: &Snapshot, in_rest: usize) {
     ] {
         out.single(&Family::gauge(name, help), value);
     }
+    write_audit(out, snapshot);
     out.head(&LIBRARIES);
     for (labels, count) in libraries(&snapshot.libraries) {
         out.sample(&LIBRARIES, &labels, count);
@@ -143,6 +149,43 @@ pub fn write_health(out: &mut Writer, snapshot: &Snapshot, in_rest: usize) {
     let mut version = String::new();
     label(&mut version, "version", &snapshot.observer.version);
     out.sample(&BUILD, &version, 1);
+}
+
+/// Nothing where there was no audit yet.
+fn write_audit(out: &mut Writer, snapshot: &Snapshot) {
+    let Some(audit) = &snapshot.health.audit else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "memmon_audits",
+            "Comparisons of all rows with the allocators' own numbers.",
+            audit.audits,
+        ),
+        (
+            "memmon_audit_differed_rows",
+            "Rows that were not what the allocator says, in all audits; they were corrected.",
+            audit.differed_in_all,
+        ),
+    ] {
+        out.single(&Family::counter(name, help), value);
+    }
+    for (name, help, value) in [
+        (
+            "memmon_audit_rows",
+            "Rows that the latest audit compared.",
+            audit.rows,
+        ),
+        (
+            "memmon_audit_unsettled_rows",
+            "Of these, rows that never held still for long enough to tell.",
+            audit.unsettled,
+        ),
+    ] {
+        out.single(&Family::gauge(name, help), value);
+    }
+    let seconds = Duration::from_nanos(audit.took_ns).as_secs_f64();
+    out.single(&AUDIT_TOOK, seconds);
 }
 
 /// By runtime and state. A runtime that is there has both, so that an alert sees the 0 before the 1.

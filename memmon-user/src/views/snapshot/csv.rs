@@ -32,9 +32,10 @@ struct Row<'a> {
     exact: Option<bool>,
     /// Tells the snapshots of a stream apart.
     taken_at: &'a str,
+    rebased: Option<u64>,
 }
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "pid",
     "start_time",
     "comm",
@@ -57,6 +58,7 @@ const COLUMNS: [&str; 22] = [
     "failed_allocations",
     "exact",
     "taken_at",
+    "rebased",
 ];
 
 pub fn render(snapshot: &Snapshot, header: bool) -> Result<String, csv::Error> {
@@ -107,6 +109,7 @@ fn row<'a>(snapshot: &'a Snapshot, process: &'a Process, usage: Option<&'a Usage
         failed_allocations: usage.and_then(|u| u.failed_allocations),
         exact: usage.map(|u| u.exact),
         taken_at: &snapshot.taken_at,
+        rebased: usage.map(|u| u.rebased),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The snapshot as JSON, table, CSV and OpenMetrics text.
 
-mod columns;
+pub(super) mod columns;
 mod csv;
 mod table;
 

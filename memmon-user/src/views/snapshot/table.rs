@@ -194,7 +194,10 @@ fn process_row(
         count(|u| u.allocations),
         count(|u| u.frees),
         count(|u| u.failed_allocations),
-        text::visible(&process.since),
+        match usage.map_or(0, |u| u.rebased) {
+            0 => text::visible(&process.since),
+            times => format!("{}, rebased {times}", text::visible(&process.since)),
+        },
         text::visible(&process.state),
         command(process),
     ]

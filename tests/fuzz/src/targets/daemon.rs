@@ -73,6 +73,7 @@ fn house() -> House {
             requests,
             inspections,
             follows,
+            audits: tokio::sync::mpsc::channel(1).0,
             scope: Default::default(),
         };
         let access = Access {

@@ -22,6 +22,23 @@ struct Pool {
     consistent: bool,
 }
 
+/// What is in the set of live buffers.
+struct Buffers {
+    live: Vec<LiveBuffer>,
+    /// How many have not got their memory yet, or never will: their thread has died.
+    begun: usize,
+    /// Whether that is all of them.
+    understood: bool,
+}
+
+/// What one of them is.
+enum Kind {
+    Live(LiveBuffer),
+    Begun,
+    /// Not, or not any more, what the free list of its pool says.
+    Other,
+}
+
 /// What is read of a `Buffer`.
 struct Buffer {
     device: u64,
@@ -33,14 +50,28 @@ struct Buffer {
     address: u64,
 }
 
+impl Pool {
+    fn into_bank(self) -> Bank {
+        let mut taken: Vec<u64> = self.taken.into_keys().collect();
+        // So that two readings of the same state are equal.
+        taken.sort_unstable();
+        Bank { taken, ..self.bank }
+    }
+}
+
 impl Walker<'_> {
     /// The allocator at `allocator`, which allocates on `device` (0 where that is not known: the
     /// device of its buffers is taken then).
     pub fn allocator(&self, allocator: u64, device: u64) -> Result<Allocator, WalkError> {
         let (keys, whole) = self.keys(allocator)?;
         let pools = self.pools(allocator)?;
-        let (buffers, understood) = self.buffers(allocator, &keys, &pools)?;
-        let mut consistent = whole && understood;
+        let Buffers {
+            live: buffers,
+            begun,
+            understood,
+        } = self.buffers(allocator, &keys, &pools)?;
+        let mut whole = whole && understood;
+        let mut consistent = whole && begun == 0;
         for pool in &pools {
             let listed = buffers
                 .iter()
@@ -53,8 +84,13 @@ impl Walker<'_> {
                 .checked_mul(pool.bank.num_banks);
             // Each block is one buffer's.
             let places: HashSet<u64> = listed.clone().map(|buffer| buffer.address).collect();
+            let blocks = listed.count();
             consistent &= pool.consistent && taken == Some(charged);
-            consistent &= [listed.count(), places.len()] == [pool.taken.len(); 2];
+            consistent &= [blocks, places.len()] == [pool.taken.len(); 2];
+            whole &= pool.consistent
+                && taken.is_some_and(|taken| taken >= charged)
+                && blocks == places.len()
+                && blocks <= pool.taken.len();
         }
         let device = match device {
             0 => buffers.first().map_or(0, |buffer| buffer.device),
@@ -65,14 +101,23 @@ impl Walker<'_> {
             device => self.chips(device),
         };
         consistent &= chips.is_ok();
+        whole &= chips.is_ok();
         Ok(Allocator {
             address: allocator,
             device,
             chips: chips.unwrap_or_default(),
-            banks: pools.into_iter().map(|pool| pool.bank).collect(),
+            banks: pools.into_iter().map(Pool::into_bank).collect(),
             buffers,
             consistent,
+            whole,
         })
+    }
+
+    /// Those of these buffers that are live, each looked at by itself.
+    pub fn live_among(&self, allocator: u64, keys: &[u64]) -> Result<Vec<u64>, WalkError> {
+        let pools = self.pools(allocator)?;
+        let buffers = self.buffers(allocator, keys, &pools)?;
+        Ok(buffers.live.into_iter().map(|buffer| buffer.key).collect())
     }
 
     fn pools(&self, allocator: u64) -> Result<Vec<Pool>, WalkError> {
@@ -200,27 +245,26 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// The live buffers with these addresses that are what the pools say, and whether all are.
-    fn buffers(
-        &self,
-        allocator: u64,
-        keys: &[u64],
-        pools: &[Pool],
-    ) -> Result<(Vec<LiveBuffer>, bool), WalkError> {
-        let mut buffers = Vec::new();
-        let mut consistent = true;
+    /// The live buffers with these addresses that are what the pools say.
+    fn buffers(&self, allocator: u64, keys: &[u64], pools: &[Pool]) -> Result<Buffers, WalkError> {
+        let mut all = Buffers {
+            live: Vec::new(),
+            begun: 0,
+            understood: true,
+        };
         for key in keys {
             match self.buffer(*key, allocator, pools) {
-                Ok(Some(buffer)) => buffers.push(buffer),
-                Ok(None) | Err(WalkError::Unreadable { .. }) => consistent = false,
+                Ok(Kind::Live(buffer)) => all.live.push(buffer),
+                Ok(Kind::Begun) => all.begun += 1,
+                Ok(Kind::Other) | Err(WalkError::Unreadable { .. }) => all.understood = false,
                 Err(error) => return Err(error),
             }
         }
         // So that two readings of the same state are equal.
-        buffers.sort_by_key(|buffer| buffer.key);
-        consistent &= buffers.is_sorted_by(|a, b| a.key < b.key);
-        buffers.dedup_by_key(|buffer| buffer.key);
-        Ok((buffers, consistent))
+        all.live.sort_by_key(|buffer| buffer.key);
+        all.understood &= all.live.is_sorted_by(|a, b| a.key < b.key);
+        all.live.dedup_by_key(|buffer| buffer.key);
+        Ok(all)
     }
 
     /// The addresses in the set of live buffers, and whether the set held still.
@@ -290,20 +334,20 @@ impl Walker<'_> {
         Ok(true)
     }
 
-    /// One buffer of `allocator`; none where it is not (or not yet, or no more) what the free
-    /// list of its pool says.
-    fn buffer(
-        &self,
-        key: u64,
-        allocator: u64,
-        pools: &[Pool],
-    ) -> Result<Option<LiveBuffer>, WalkError> {
+    /// One buffer of `allocator`.
+    fn buffer(&self, key: u64, allocator: u64, pools: &[Pool]) -> Result<Kind, WalkError> {
         let buffer = self.read_buffer(key)?;
+        const REQUESTED: u8 = 0;
         const ALLOCATED: u8 = 1;
-        if buffer.allocator != allocator || buffer.status != ALLOCATED || buffer.hooked != 0 {
-            return Ok(None);
+        if buffer.allocator != allocator || buffer.hooked != 0 {
+            return Ok(Kind::Other);
         }
-        Ok(pools
+        match buffer.status {
+            REQUESTED => return Ok(Kind::Begun),
+            ALLOCATED => {}
+            _ => return Ok(Kind::Other),
+        }
+        let found = pools
             .iter()
             .find(|pool| pool.bank.pool == buffer.kind)
             .and_then(|pool| {
@@ -317,7 +361,8 @@ impl Walker<'_> {
                     address: buffer.address,
                     device: buffer.device,
                 })
-            }))
+            });
+        Ok(found.map_or(Kind::Other, Kind::Live))
     }
 
     fn read_buffer(&self, key: u64) -> Result<Buffer, WalkError> {

@@ -9,6 +9,8 @@ use crate::target::maps::Region;
 const CHUNK: u64 = 1 << 20;
 /// How much is tried at a time where a chunk cannot be read as a whole.
 const PAGE: u64 = 4_096;
+/// Of how much it is asked at a time which parts of it are there.
+const PIECE: usize = 1 << 32;
 /// Hits that are looked at; more is not a process but a trap.
 const MAX_HITS: usize = 16_384;
 /// Allocators of a device's active sub-devices that are looked at.
@@ -18,6 +20,16 @@ const MAX_SUB_DEVICES: u32 = 64;
 struct Hits {
     meshes: Vec<u64>,
     devices: Vec<u64>,
+    allocators: Vec<u64>,
+}
+
+/// The addresses of virtual tables.
+struct Wanted {
+    /// The lowest, and how far above it the highest is.
+    least: u64,
+    span: u64,
+    mesh: u64,
+    device: u64,
     allocators: Vec<u64>,
 }
 
@@ -43,13 +55,17 @@ impl Walker<'_> {
         };
         // What belongs to a mesh first: its chips are all of the mesh's.
         for mesh in &hits.meshes {
-            keep(self.checked(self.allocator_of_device(*mesh), &mut complete)?);
+            let found = self.allocator_of_device(*mesh);
+            complete &= !self.is_broken(*mesh, &found);
+            keep(self.checked(found, &mut complete)?);
             for allocator in self.sub_device_allocators(*mesh) {
                 keep(self.checked(self.allocator(allocator, *mesh).map(Some), &mut complete)?);
             }
         }
         for device in &hits.devices {
-            keep(self.checked(self.allocator_of_device(*device), &mut complete)?);
+            let found = self.allocator_of_device(*device);
+            complete &= !self.is_broken(*device, &found);
+            keep(self.checked(found, &mut complete)?);
         }
         // Those of sub-devices that are not active: their buffers say whose they are.
         for allocator in &hits.allocators {
@@ -61,6 +77,34 @@ impl Walker<'_> {
             allocators: found.into_values().collect(),
             complete,
         })
+    }
+
+    /// Whether a device leads to an allocator, by its virtual table, that cannot be read. Memory
+    /// that was freed does not look like that: what the process holds is not known then.
+    fn is_broken(&self, device: u64, found: &Result<Option<Allocator>, WalkError>) -> bool {
+        let unreadable = matches!(
+            found,
+            Err(WalkError::NotThere { .. } | WalkError::Unreadable { .. })
+        );
+        unreadable && self.allocator_word(device).is_ok_and(|is_one| is_one)
+    }
+
+    fn allocator_word(&self, device: u64) -> Result<bool, WalkError> {
+        let devices = self.devices()?;
+        let way = match self.kind(device)? {
+            super::DeviceKind::Mesh => Some(&devices.mesh_allocator),
+            super::DeviceKind::Chip => devices.device_allocator.as_ref(),
+        };
+        let allocator = match way {
+            Some(way) => self.follow(device, way)?,
+            None => 0,
+        };
+        if allocator == 0 {
+            return Ok(false);
+        }
+        let word = self.read_u64(allocator)?;
+        let mut tables = self.tables()?.allocators.iter();
+        Ok(tables.any(|table| self.is(word, *table)))
     }
 
     /// Nothing instead of what is not what it looked like; that time is up is noted.
@@ -120,46 +164,75 @@ impl Walker<'_> {
         let all = || allocators.iter().copied().chain([mesh, device]);
         let least = all().min().unwrap_or_default();
         let span = all().max().unwrap_or_default().wrapping_sub(least);
+        let wanted = Wanted {
+            least,
+            span,
+            mesh,
+            device,
+            allocators: allocators.clone(),
+        };
         let mut hits = Hits::default();
-        let mut complete = true;
         let mut chunk = Vec::new();
         for region in candidates(maps) {
-            let mut at = region.start;
-            while at < region.end {
-                // The other half is for what is found.
+            for start in (region.start..region.end).step_by(PIECE) {
+                let end = start.saturating_add(PIECE as u64).min(region.end);
+                // The other half of the limits is for what is found.
                 if self.spent_half() {
                     return Ok((hits, false));
                 }
-                let length = CHUNK.min(region.end - at);
-                match self.read_what_is_there(at, length, &mut chunk) {
-                    Ok(()) => {}
-                    Err(WalkError::TooMuch(_)) => return Ok((hits, false)),
-                    Err(error) => return Err(error),
-                }
-                let (words, _) = chunk.as_chunks::<8>();
-                for (index, word) in words.iter().enumerate() {
-                    let word = u64::from_le_bytes(*word);
-                    // Nearly every word fails this one test.
-                    if word.wrapping_sub(least) > span {
-                        continue;
-                    }
-                    let address = at + 8 * index as u64;
-                    if word == mesh {
-                        hits.meshes.push(address);
-                    } else if word == device {
-                        hits.devices.push(address);
-                    } else if allocators.contains(&word) {
-                        hits.allocators.push(address);
-                    }
-                    if hits.len() > MAX_HITS {
-                        complete = false;
-                        return Ok((hits, complete));
+                let parts = self.memory.touched(start, end);
+                for (start, end) in parts.unwrap_or_else(|| vec![(start, end)]) {
+                    if !self.search(start, end, &wanted, &mut hits, &mut chunk)? {
+                        return Ok((hits, false));
                     }
                 }
-                at += length;
             }
         }
-        Ok((hits, complete))
+        Ok((hits, true))
+    }
+
+    /// False where the limits did not suffice.
+    fn search(
+        &self,
+        start: u64,
+        end: u64,
+        wanted: &Wanted,
+        hits: &mut Hits,
+        chunk: &mut Vec<u8>,
+    ) -> Result<bool, WalkError> {
+        let mut at = start;
+        while at < end {
+            if self.spent_half() {
+                return Ok(false);
+            }
+            let length = CHUNK.min(end - at);
+            match self.read_what_is_there(at, length, chunk) {
+                Ok(()) => {}
+                Err(WalkError::TooMuch(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            let (words, _) = chunk.as_chunks::<8>();
+            for (index, word) in words.iter().enumerate() {
+                let word = u64::from_le_bytes(*word);
+                // Nearly every word fails this one test.
+                if word.wrapping_sub(wanted.least) > wanted.span {
+                    continue;
+                }
+                let address = at + 8 * index as u64;
+                if word == wanted.mesh {
+                    hits.meshes.push(address);
+                } else if word == wanted.device {
+                    hits.devices.push(address);
+                } else if wanted.allocators.contains(&word) {
+                    hits.allocators.push(address);
+                }
+                if hits.len() > MAX_HITS {
+                    return Ok(false);
+                }
+            }
+            at += length;
+        }
+        Ok(true)
     }
 
     /// Reads what can be read; the rest stays zero.

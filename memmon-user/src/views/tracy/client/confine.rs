@@ -13,6 +13,8 @@ use nix::{
     unistd::{Gid, Uid, chdir, chroot, geteuid, setgroups, setresgid, setresuid},
 };
 
+use crate::rights;
+
 /// The user that owns nothing.
 const NOBODY: u32 = 65_534;
 
@@ -65,7 +67,8 @@ pub fn confine() -> Result<(), ConfineError> {
     // memmon may not signal another user's process: the kernel ends this one with the thread that
     // started it. (Changing the user above would have undone it.)
     step("ending with memmon", prctl::set_pdeathsig(Signal::SIGKILL))?;
-    step("no new rights", prctl::set_no_new_privs())?;
+    // memmon's threads have it so that changing the user takes nothing away.
+    step("no rights", rights::drop_all().map_err(io::Error::other))?;
     step("no looking into it", prctl::set_dumpable(false))
 }
 

@@ -57,7 +57,10 @@ pub fn lines(app: &App, most: usize) -> Vec<Line> {
         ));
         lines.truncate(room);
     }
-    let events = format!("{} events", grouped(snapshot.health.events));
+    let mut events = format!("{} events", grouped(snapshot.health.events));
+    if let Some(audit) = health::audit(snapshot) {
+        events = format!("{events}, {audit}");
+    }
     let (tone, words) = if troubles.is_empty() {
         (
             Tone::Good,

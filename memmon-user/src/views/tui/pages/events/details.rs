@@ -137,6 +137,9 @@ fn of_notice(notice: &Notice) -> Vec<String> {
             "Totals are kept in the kernel and stay exact; the list of single events has a hole."
         }
         NoticeKind::Inexact => "The rows in question are marked with ~.",
+        NoticeKind::Audit => {
+            "A walk through the process found other numbers than the ledger's, and the allocator's stand from then on; the row counts such corrections."
+        }
         NoticeKind::Gap => "What happened meanwhile is not known.",
     };
     vec![

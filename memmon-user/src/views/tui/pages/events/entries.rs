@@ -97,7 +97,9 @@ impl Entry<'_> {
             What::Ending(_) => Kind::Ending,
             What::Notice(notice) => match notice.kind {
                 NoticeKind::Library => Kind::Library,
-                NoticeKind::Loss | NoticeKind::Inexact | NoticeKind::Gap => Kind::Loss,
+                NoticeKind::Loss | NoticeKind::Inexact | NoticeKind::Gap | NoticeKind::Audit => {
+                    Kind::Loss
+                }
             },
         }
     }
@@ -133,6 +135,7 @@ impl Entry<'_> {
                 NoticeKind::Loss => "loss",
                 NoticeKind::Inexact => "inexact",
                 NoticeKind::Gap => "gap",
+                NoticeKind::Audit => "corrected",
             },
         }
     }

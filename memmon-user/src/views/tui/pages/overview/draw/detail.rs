@@ -79,7 +79,7 @@ fn pool(usage: &Usage) -> String {
         )
     };
     format!(
-        "{:<8} {charged}; requested {} B; {} live of {} allocated, {} freed, {} failed{}",
+        "{:<8} {charged}; requested {} B; {} live of {} allocated, {} freed, {} failed{}{}",
         text::visible(&usage.pool),
         number(usage.requested_bytes),
         number(usage.live_allocations),
@@ -87,6 +87,10 @@ fn pool(usage: &Usage) -> String {
         number(usage.frees),
         number(usage.failed_allocations),
         if usage.exact { "" } else { "; not exact (~)" },
+        match usage.rebased {
+            0 => String::new(),
+            times => format!("; corrected by an audit ({times})"),
+        },
     )
 }
 

@@ -72,6 +72,11 @@ fn columns(ctx: &Context<'_>) -> Vec<Column> {
             width: 9,
             cell: |u, _| count_or_unknown(u.frees),
         },
+        Column {
+            title: "REBASED",
+            width: 8,
+            cell: |u, _| u.rebased.to_string(),
+        },
     ]
 }
 

@@ -1,0 +1,230 @@
+//! What processes hold, without a probe: read from their memory, once or again and again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use memmon_ebpf::ledger::RowKey;
+
+use super::{
+    Options, Runtimes, clock,
+    identities::process_facts,
+    libraries::{Libraries, Use},
+    observer::host_name,
+    walk::{self, Walk},
+};
+use crate::{
+    discover::scan::{self, Mapped},
+    runtimes::resolver::Recovered,
+    tables::{
+        Tables,
+        facts::{Baseline, OwnerId, Proc, Since},
+        live::LiveEntry,
+        snapshot::{self, Snapshot},
+    },
+    target::identity::{self, Identity},
+};
+
+/// One snapshot of now.
+pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
+    let mut looker = Looker::new(options.clone(), runtimes);
+    looker.tables.nothing_seen();
+    looker.look()
+}
+
+/// A process is another one where its pid was used again.
+type Identified = (u32, Option<u64>);
+
+/// Walks every process in scope, and remembers what was there before.
+pub struct Looker<'a> {
+    options: Options,
+    runtimes: &'a Runtimes,
+    pub tables: Tables,
+    /// What was live at the latest look.
+    pub live: Vec<LiveEntry>,
+    libraries: Libraries,
+    known: HashMap<Identified, Proc>,
+    last: Proc,
+}
+
+/// A process, and the libraries of it that are understood.
+struct Subject {
+    proc: Proc,
+    pid: u32,
+    uses: Vec<(Use, u64)>,
+}
+
+impl<'a> Looker<'a> {
+    pub fn new(options: Options, runtimes: &'a Runtimes) -> Self {
+        let observer = snapshot::Observer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: clock::now(),
+            scope: options.scope(),
+        };
+        Self {
+            options,
+            runtimes,
+            tables: Tables::new(host_name(), observer, runtimes.facts()),
+            live: Vec::new(),
+            libraries: Libraries::default(),
+            known: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// All that they hold at this moment.
+    pub fn look(&mut self) -> Snapshot {
+        let found = scan::processes(|name| self.runtimes.wants(name));
+        let mut subjects = Vec::new();
+        for (pid, mapped) in &found {
+            if self.options.filter.takes_pid(*pid) {
+                subjects.extend(self.subject(*pid, mapped));
+            }
+        }
+        self.bury(&subjects);
+        self.live.clear();
+        let found = walk_all(&subjects);
+        for (subject, found) in subjects.into_iter().zip(found) {
+            self.take_in(&subject, found);
+        }
+        self.tables.libraries(self.libraries.rows(self.runtimes));
+        self.tables.raise_peaks();
+        let snapshot = self.tables.snapshot(clock::now());
+        self.options.filter.apply(snapshot)
+    }
+
+    /// None where it has ended.
+    fn subject(&mut self, pid: u32, mapped: &[Mapped]) -> Option<Subject> {
+        let identity = Identity::read(pid).ok()?;
+        let proc = *self
+            .known
+            .entry((pid, identity::start_ticks(pid)))
+            .or_insert_with(|| {
+                self.last += 1;
+                self.last
+            });
+        self.tables.process(proc, process_facts(&identity));
+        let mut uses = Vec::new();
+        for library in mapped {
+            let met = self.libraries.meet(self.runtimes, None, pid, library);
+            uses.extend(met.into_iter().flatten().map(|using| (using, library.base)));
+        }
+        Some(Subject { proc, pid, uses })
+    }
+
+    /// Those that are gone keep what they last held for a while.
+    fn bury(&mut self, subjects: &[Subject]) {
+        let there: HashSet<Proc> = subjects.iter().map(|subject| subject.proc).collect();
+        let now = clock::boot_ns();
+        let tables = &mut self.tables;
+        let libraries = &mut self.libraries;
+        self.known.retain(|(pid, _), proc| {
+            if there.contains(proc) {
+                return true;
+            }
+            if let Some(ending) = tables.describe_ending(*proc, clock::now()) {
+                tables.ending(ending);
+            }
+            tables.exited(*proc, now);
+            libraries.process_gone(*pid);
+            false
+        });
+        for proc in self.tables.expired(now) {
+            self.tables.forget_process(proc);
+        }
+    }
+
+    fn take_in(&mut self, subject: &Subject, found: Vec<Option<Result<Recovered, String>>>) {
+        let proc = subject.proc;
+        let mut complete = true;
+        for ((using, _), found) in subject.uses.iter().zip(found) {
+            match found {
+                Some(Ok(found)) if found.consistent => self.take_found(proc, using.space, &found),
+                _ => complete = false,
+            }
+        }
+        self.tables
+            .understood(proc, !subject.uses.is_empty() && complete);
+        let since = if complete && !subject.uses.is_empty() {
+            Since::Recovered
+        } else {
+            // What it held before may not be what it holds now.
+            Since::Attach
+        };
+        self.tables.since(proc, since);
+    }
+
+    fn take_found(&mut self, proc: Proc, space: u32, found: &Recovered) {
+        let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
+        let key = |owner: u64, pool: u32| RowKey {
+            proc,
+            owner,
+            space,
+            pool,
+            ogen: 0,
+            reserved: 0,
+        };
+        for owner in &found.owners {
+            let id = OwnerId {
+                proc,
+                space,
+                owner: owner.owner,
+            };
+            self.tables.placement(id, 0, owner.placement.clone());
+            sums.entry(key(owner.owner, owner.pool)).or_default();
+        }
+        for allocation in &found.allocations {
+            sums.entry(key(allocation.owner, allocation.pool))
+                .or_default()
+                .add(allocation.requested, allocation.charged);
+            self.live.push(LiveEntry {
+                proc,
+                space,
+                key: allocation.key,
+                owner: allocation.owner,
+                pool: allocation.pool,
+                requested: allocation.requested,
+                charged: allocation.charged,
+                address: allocation.address,
+                ..LiveEntry::default()
+            });
+        }
+        // An allocator that is gone holds nothing.
+        let before: BTreeSet<RowKey> = self
+            .tables
+            .rows_of(proc)
+            .filter(|key| key.space == space)
+            .collect();
+        for key in before {
+            sums.entry(key).or_default();
+        }
+        for (key, sum) in sums {
+            self.tables.baseline(key, sum);
+        }
+    }
+}
+
+/// What each use of each subject holds; none where it cannot be read at all.
+fn walk_all(subjects: &[Subject]) -> Vec<Vec<Option<Result<Recovered, String>>>> {
+    let uses = || {
+        subjects
+            .iter()
+            .flat_map(|subject| subject.uses.iter().map(|using| (subject.pid, using)))
+    };
+    let walks: Vec<Walk<'_>> = uses()
+        .filter_map(|(pid, (using, base))| {
+            Some(Walk {
+                model: using.model.as_deref()?,
+                pid,
+                base: *base,
+            })
+        })
+        .collect();
+    let mut found = walk::recover_all(&walks).into_iter();
+    subjects
+        .iter()
+        .map(|subject| {
+            let uses = subject.uses.iter();
+            uses.map(|(using, _)| using.model.as_ref().and_then(|_| found.next()))
+                .collect()
+        })
+        .collect()
+}
