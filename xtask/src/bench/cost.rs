@@ -86,8 +86,8 @@ pub fn measure(bench: Bench<'_>) -> Result<()> {
     if !bench.only_fixture {
         let environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
         let script = bench.repository.join("tests/ttnn/bench.py");
-        let who = Who::ALL.map(|who| (who != Who::Memleak).then_some(who));
-        let who: Vec<Who> = who.into_iter().flatten().collect();
+        let others = |who: &Who| *who != Who::Memleak;
+        let who: Vec<Who> = Who::ALL.into_iter().filter(others).collect();
         for (mesh, board) in [("1x1", "n150"), ("1x2", "n300"), ("2x4", "t3k")] {
             let works: &[Work] = if board == "n150" {
                 &[TTNN_PAIR, TTNN_ADD, TTNN_MATMUL]
@@ -165,37 +165,38 @@ fn under(
     let pid = subject.pid();
     let missing = |why: &String| anyhow::anyhow!("{why}");
     programs.alone(pid, || match who {
-        Who::Nobody => turn(subject, works),
+        Who::Nobody => turn(subject, works, 1),
         Who::Empty => {
             let bare = programs.bare(pid, &[])?;
-            let times = turn(subject, works)?;
+            let times = turn(subject, works, 1)?;
             bare.end().map(|()| times)
         }
         Who::Memmon => {
             let (daemon, _) = programs.memmon(&[])?;
-            let times = turn(subject, works)?;
+            let times = turn(subject, works, 1)?;
             daemon.end().map(|_| times)
         }
         Who::Bpftrace => {
             let bpftrace = tools.bpftrace.as_ref().map_err(missing)?.observe(pid)?;
-            let times = turn(subject, works)?;
+            let times = turn(subject, works, 1)?;
             bpftrace.stop().map(|()| times)
         }
         Who::Memleak => {
             let memleak = tools.memleak.as_ref().map_err(missing)?.observe(pid)?;
-            let times = turn(subject, works)?;
+            // Hundreds of times as slow.
+            let times = turn(subject, works, 50)?;
             memleak.stop().map(|()| times)
         }
     })
 }
 
-/// Nanoseconds of each work, after a warm-up.
-fn turn(subject: &mut Subject, works: &[Work]) -> Result<Vec<f64>> {
+/// Nanoseconds of each work, done a `part` of the usual times, after a warm-up.
+fn turn(subject: &mut Subject, works: &[Work], part: u64) -> Result<Vec<f64>> {
     works
         .iter()
         .map(|work| {
-            subject.work(work, work.count / 10)?;
-            subject.work(work, work.count)
+            subject.work(work, work.count / part / 10)?;
+            subject.work(work, work.count / part)
         })
         .collect()
 }
