@@ -1,7 +1,7 @@
 """Does what it is told so many times.
 
-One line of standard input, `pair COUNT` (allocate and free a tensor) or `add COUNT` (`ttnn.add`), one line of output
-when it is done. It ends when its input ends.
+One line of standard input, `pair COUNT` (allocate and free a tensor), `add COUNT` (`ttnn.add`) or `matmul COUNT`
+(`ttnn.matmul`), one line of output when it is done. It ends when its input ends.
 """
 
 import sys
@@ -23,7 +23,13 @@ def main():
     def add():
         lab.ttnn.add(one, one)
 
-    actions = {"pair": pair, "add": add}
+    # Fits every board: one with more rows harvested has fewer cores.
+    grid = lab.ttnn.CoreGrid(x=4, y=4)
+
+    def matmul():
+        lab.ttnn.matmul(one, one, core_grid=grid)
+
+    actions = {"pair": pair, "add": add, "matmul": matmul}
     lab.say(step="up")
     for line in sys.stdin:
         name, count = line.split()
