@@ -25,9 +25,10 @@ def main():
 
     # Fits every board: one with more rows harvested has fewer cores.
     grid = lab.ttnn.CoreGrid(x=4, y=4)
+    square = lab.tensor(mesh, (1, 1, 1024, 1024), memory)
 
     def matmul():
-        lab.ttnn.matmul(one, one, core_grid=grid)
+        lab.ttnn.matmul(square, square, core_grid=grid)
 
     actions = {"pair": pair, "add": add, "matmul": matmul}
     lab.say(step="up")
@@ -37,7 +38,7 @@ def main():
         for _ in range(count):
             action()
         lab.say(done=name, count=count)
-    del one
+    del one, square
     lab.close_mesh(mesh)
 
 
