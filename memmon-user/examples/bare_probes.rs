@@ -1,7 +1,8 @@
 //! The floor under what memmon costs: programs that do nothing, at the very points where memmon would place its own.
 //!
-//! `bare_probes PID` attaches to the runtime libraries of that process, says so, and detaches when standard input
-//! ends. `bare_probes --free PID` fails where one of those points holds a breakpoint already: somebody observes.
+//! `bare_probes [--profile FILE] [--entries] PID` attaches to the runtime libraries of that process, says so, and
+//! detaches when standard input ends; with `--entries` at the functions' first instructions, wherever memmon's probes
+//! would stand. `bare_probes --free PID` fails where one of those points holds a breakpoint already: somebody observes.
 
 use std::{
     ffi::CString,
@@ -26,12 +27,16 @@ use memmon::{
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1).peekable();
     let only_ask = words.next_if(|word| word == "--free").is_some();
+    let profile = words
+        .next_if(|word| word == "--profile")
+        .and_then(|_| words.next());
+    let at_entries = words.next_if(|word| word == "--entries").is_some();
     let pid: u32 = words
         .next()
-        .context("usage: bare_probes [--free] PID")?
+        .context("usage: bare_probes [--free] [--profile FILE] [--entries] PID")?
         .parse()
         .context("PID is a number")?;
-    let places = places(pid)?;
+    let places = places(pid, profile.as_slice(), at_entries)?;
     if only_ask {
         return no_breakpoints(pid, &places);
     }
@@ -59,8 +64,8 @@ struct Place {
     offsets: Vec<u64>,
 }
 
-fn places(pid: u32) -> anyhow::Result<Vec<Place>> {
-    let runtimes = Runtimes::load(&[] as &[&str], &[]).map_err(anyhow::Error::msg)?;
+fn places(pid: u32, profiles: &[String], at_entries: bool) -> anyhow::Result<Vec<Place>> {
+    let runtimes = Runtimes::load(profiles, &[]).map_err(anyhow::Error::msg)?;
     let regions = maps::of_process(pid).with_context(|| format!("process {pid}"))?;
     let mut places = Vec::new();
     for mapped in scan::libraries(&regions, |name| runtimes.wants(name)) {
@@ -74,7 +79,10 @@ fn places(pid: u32) -> anyhow::Result<Vec<Place>> {
                 .and_then(|probes| plan::points(&library, &probes))
                 .map_err(anyhow::Error::msg)?;
             let entries = points.iter().filter(|point| !point.at_return);
-            offsets.extend(entries.map(|point| point.file_offset));
+            offsets.extend(entries.map(|point| {
+                let moved = if at_entries { point.moved } else { 0 };
+                point.file_offset - moved
+            }));
         }
         places.push(Place {
             file,

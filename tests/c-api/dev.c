@@ -14,6 +14,15 @@ int dev_alloc_pitch(void **out, size_t *pitch, size_t width, size_t height) {
     return dev_alloc(out, *pitch * height);
 }
 
+int dev_alloc_array(void **out, size_t count, size_t bytes) {
+    /* The product takes an argument's register: whoever looks later than at the entry sees another argument. */
+    bytes *= count;
+    if (bytes > (1u << 30))
+        return 2;
+    *out = malloc(bytes);
+    return *out ? 0 : 2;
+}
+
 void *dev_alloc_host(size_t bytes) { return bytes > (1u << 30) ? NULL : malloc(bytes); }
 
 int dev_free(void *memory) {

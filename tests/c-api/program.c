@@ -3,11 +3,12 @@
 #include <stddef.h>
 
 int dev_alloc(void **out, size_t bytes);
+int dev_alloc_array(void **out, size_t count, size_t bytes);
 void *dev_alloc_host(size_t bytes);
 int dev_free(void *memory);
 
 int main(void) {
-    void *device[100], *host[20];
+    void *device[100], *host[20], *array;
     unsigned long long device_bytes = 0, host_bytes = 0;
     int live = 0, hosts = 0, frees = 0, failed = 0;
     for (int i = 0; i < 100; i++) {
@@ -15,6 +16,12 @@ int main(void) {
         if (dev_alloc(&device[i], bytes))
             return 1;
         device_bytes += bytes;
+        live++;
+    }
+    for (int i = 0; i < 10; i++) {
+        if (dev_alloc_array(&array, 3 + (size_t)i, 1000))
+            return 1;
+        device_bytes += (3 + (size_t)i) * 1000;
         live++;
     }
     for (int i = 0; i < 20; i++) {

@@ -244,7 +244,11 @@ fn the_documented_rights_suffice() -> Result<()> {
     })?;
     for thread in threads(daemon.pid())? {
         ensure!(thread.no_new_privileges, "{thread:?}");
-        let wanted = if thread.name == "observer" { 5 } else { 0 };
+        let wanted = match thread.name.as_str() {
+            "observer" => 5,
+            "auditor" => 3,
+            _ => 0,
+        };
         assert_eq!(thread.permitted.count_ones(), wanted, "{thread:?}");
         assert_eq!((thread.inheritable, thread.ambient), (0, 0), "{thread:?}");
     }

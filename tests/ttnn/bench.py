@@ -1,7 +1,7 @@
 """Does what it is told so many times.
 
-One line of standard input, `pair COUNT` (allocate and free a tensor) or `add COUNT` (`ttnn.add`), one line of output
-when it is done. It ends when its input ends.
+One line of standard input, `pair COUNT` (allocate and free a tensor), `add COUNT` (`ttnn.add`) or `matmul COUNT`
+(`ttnn.matmul`), one line of output when it is done. It ends when its input ends.
 """
 
 import sys
@@ -23,7 +23,14 @@ def main():
     def add():
         lab.ttnn.add(one, one)
 
-    actions = {"pair": pair, "add": add}
+    # Fits every board: one with more rows harvested has fewer cores.
+    grid = lab.ttnn.CoreGrid(x=4, y=4)
+    square = lab.tensor(mesh, (1, 1, 1024, 1024), memory)
+
+    def matmul():
+        lab.ttnn.matmul(square, square, core_grid=grid)
+
+    actions = {"pair": pair, "add": add, "matmul": matmul}
     lab.say(step="up")
     for line in sys.stdin:
         name, count = line.split()
@@ -31,7 +38,7 @@ def main():
         for _ in range(count):
             action()
         lab.say(done=name, count=count)
-    del one
+    del one, square
     lab.close_mesh(mesh)
 
 

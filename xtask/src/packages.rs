@@ -16,7 +16,7 @@ pub fn have_apt() -> bool {
 }
 
 /// The names a package depends on (the first of alternatives), or nothing where it is unknown.
-fn dependencies(package: &str) -> Option<Vec<String>> {
+pub fn dependencies(package: &str) -> Option<Vec<String>> {
     let text =
         capture(Command::new("apt-cache").args(["show", "--no-all-versions", package])).ok()?;
     let line = text

@@ -22,7 +22,9 @@ use memmon_ebpf::{
     spec::{MAX_SPECS, ProbeSpec},
 };
 
-use super::{features::Features, messages, rings::Rings, table::Table, wire::Wire};
+use super::{
+    closing::Closing, features::Features, messages, rings::Rings, table::Table, wire::Wire,
+};
 
 /// Sizes and scope, fixed when the programs are loaded.
 #[derive(Clone, Debug)]
@@ -143,6 +145,7 @@ pub struct Kernel {
     free_specs: Vec<u32>,
     next_spec: u32,
     attached: BTreeMap<u32, Links>,
+    closing: Closing,
     next_attachment: u32,
     lifecycle: StdHashMap<&'static str, TracePointLink>,
     scope: HashMap<MapData, u32, u32>,
@@ -229,6 +232,7 @@ impl Kernel {
             free_specs: Vec::new(),
             next_spec: 0,
             attached: BTreeMap::new(),
+            closing: Closing::default(),
             next_attachment: 0,
             lifecycle,
             tells_ends: group_dead != 0,
@@ -309,48 +313,37 @@ impl Kernel {
         Ok(())
     }
 
+    /// Takes the file's probes away, without waiting until they are gone.
     pub fn detach(&mut self, attachment: &Attachment) {
         if let Some(links) = self.attached.remove(&attachment.number) {
-            self.drop_links(vec![links]);
+            self.close(links);
         }
     }
 
-    /// Detaches everything.
+    /// Detaches everything, and waits until that is done.
     pub fn detach_all(&mut self) {
         let lifecycle = std::mem::take(&mut self.lifecycle);
-        let threads: Vec<_> = lifecycle
-            .into_values()
-            .map(|link| std::thread::spawn(move || drop(link)))
-            .collect();
-        let all = std::mem::take(&mut self.attached).into_values().collect();
-        self.drop_links(all);
-        for thread in threads {
-            let _ = thread.join();
+        self.closing
+            .begin(lifecycle.into_values().collect(), Vec::new());
+        for links in std::mem::take(&mut self.attached).into_values() {
+            self.close(links);
         }
+        self.closing.finish();
     }
 
-    /// Closing a link waits until no CPU can be in its program any more (tens of milliseconds), and
-    /// the waits of several links overlap: a thread each.
-    fn drop_links(&mut self, all: Vec<Links>) {
-        let mut threads = Vec::new();
-        for Links { links, specs } in all {
-            for (name, id) in links {
-                if let Ok(link) = program::<UProbe>(&mut self.ebpf, name).and_then(|program| {
-                    program
-                        .take_link(id)
-                        .map_err(|_| KernelError::Missing(name))
-                }) {
-                    threads.push(std::thread::spawn(move || drop(link)));
-                }
+    fn close(&mut self, links: Links) {
+        let Links { links, specs } = links;
+        let mut taken = Vec::new();
+        for (name, id) in links {
+            if let Ok(program) = program::<UProbe>(&mut self.ebpf, name) {
+                taken.extend(program.take_link(id).ok());
             }
-            self.free_specs.extend(specs);
         }
-        for thread in threads {
-            let _ = thread.join();
-        }
+        self.closing.begin(taken, specs);
     }
 
     fn allocate_spec(&mut self) -> Result<u32> {
+        self.free_specs.extend(self.closing.closed());
         if let Some(index) = self.free_specs.pop() {
             return Ok(index);
         }

@@ -1,6 +1,7 @@
 //! From a library and its probe specs to links in the kernel.
 
 pub mod batch;
+mod closing;
 pub mod features;
 pub mod kernel;
 mod landing;

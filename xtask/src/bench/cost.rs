@@ -1,67 +1,211 @@
 //! What a piece of work costs, observed and not.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use super::{
+    cost_table,
     hits::{self, Counting},
-    median,
     observers::Programs,
+    parts::Bench,
+    stepped,
     subject::{Subject, Work},
+    tools::Tools,
 };
+use crate::{lab, paths, shell::step};
 
-/// In the order of the turns.
-const OBSERVERS: [&str; 3] = ["nobody", "empty probes", "memmon-ebpf"];
+/// Allocating and freeing on the double takes half a microsecond, on the real runtime ten.
+const FIXTURE_PAIR: Work = Work::new("allocate + free", "burst", 100_000);
+const TTNN_PAIR: Work = Work::new("allocate + free", "pair", 20_000);
+const TTNN_ADD: Work = Work::new("ttnn.add", "add", 4_000);
+const TTNN_MATMUL: Work = Work::new("ttnn.matmul", "matmul", 2_000);
+
+/// Who observes, in the order of the turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Nobody,
+    Empty,
+    Memmon,
+    Bpftrace,
+    /// It looks at `malloc` and `free`, not at the device; so only at the double, which does little else.
+    Memleak,
+}
+
+impl Who {
+    pub const ALL: [Self; 5] = [
+        Self::Nobody,
+        Self::Empty,
+        Self::Memmon,
+        Self::Bpftrace,
+        Self::Memleak,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Empty => "empty probes",
+            Self::Memmon => "memmon-ebpf",
+            Self::Bpftrace => "bpftrace",
+            Self::Memleak => "bcc's memleak",
+        }
+    }
+}
+
+/// What was measured under one observer: nanoseconds of every turn, or why there are none.
+pub type Turns = Result<Vec<f64>, String>;
 
 #[derive(Debug)]
 pub struct Cost {
-    subject: String,
-    work: Work,
-    /// Nanoseconds, of every turn, under each observer.
-    turns: [Vec<f64>; 3],
+    pub subject: String,
+    pub work: Work,
+    pub turns: Vec<(Who, Turns)>,
     /// Probe hits each time the work was done.
-    hits: f64,
+    pub hits: f64,
     /// Nanoseconds in memmon's program, a hit; the kernel's clock included.
-    inside: f64,
+    pub inside: f64,
 }
 
-pub fn measure(
-    subject: &mut Subject,
+pub fn measure(bench: Bench<'_>) -> Result<()> {
+    let tools = Tools::find(bench.repository);
+    let mut all = Vec::new();
+    for (layout, chips) in [("inline", 1), ("pimpl", 1), ("pimpl", 8)] {
+        let plural = if chips == 1 { "" } else { "s" };
+        let name = format!("fixture, {layout}, {chips} chip{plural}");
+        let program = Command::new(bench.fixture.join(layout).join("fixture"));
+        let mut subject = Subject::start(name, program)?;
+        subject.ask(&format!("open chips {chips}"))?;
+        all.extend(of_subject(
+            subject,
+            &[FIXTURE_PAIR],
+            &Who::ALL,
+            bench,
+            &tools,
+        )?);
+    }
+    if !bench.only_fixture {
+        let environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
+        let script = bench.repository.join("tests/ttnn/bench.py");
+        let others = |who: &Who| *who != Who::Memleak;
+        let who: Vec<Who> = Who::ALL.into_iter().filter(others).collect();
+        for (mesh, board) in [("1x1", "n150"), ("1x2", "n300"), ("2x4", "t3k")] {
+            let works: &[Work] = if board == "n150" {
+                &[TTNN_PAIR, TTNN_ADD, TTNN_MATMUL]
+            } else {
+                &[TTNN_PAIR]
+            };
+            let mut program = Command::new(environment.python());
+            program.arg(&script).args(["--mesh", mesh]);
+            let name = format!("ttnn {} on {board}", lab::NEWEST);
+            let mut subject = Subject::start(name, program)?;
+            subject.answer()?;
+            all.extend(of_subject(subject, works, &who, bench, &tools)?);
+        }
+    }
+    cost_table::print(&all, bench.raw);
+    stepped::measure(bench)
+}
+
+fn of_subject(
+    mut subject: Subject,
     works: &[Work],
-    programs: &Programs,
-    rounds: u32,
+    who: &[Who],
+    bench: Bench<'_>,
+    tools: &Tools,
 ) -> Result<Vec<Cost>> {
+    step(&subject.name);
     let mut costs: Vec<Cost> = works
         .iter()
         .map(|work| Cost {
             subject: subject.name.clone(),
             work: *work,
-            turns: Default::default(),
+            turns: who.iter().map(|who| (*who, Ok(Vec::new()))).collect(),
             hits: 0.0,
             inside: 0.0,
         })
         .collect();
-    let pid = subject.pid();
-    for _ in 0..rounds {
-        let nobody = programs.alone(pid, || turn(subject, works))?;
-        let bare = programs.alone(pid, || {
-            let bare = programs.bare(pid)?;
-            let times = turn(subject, works)?;
-            bare.end().map(|()| times)
-        })?;
-        let memmon = programs.alone(pid, || {
-            let (daemon, _) = programs.memmon(&[])?;
-            let times = turn(subject, works)?;
-            daemon.end().map(|_| times)
-        })?;
-        for (observer, times) in [nobody, bare, memmon].into_iter().enumerate() {
-            for (cost, ns) in costs.iter_mut().zip(times) {
-                cost.turns[observer].push(ns);
+    for _ in 0..bench.rounds {
+        for (index, who) in who.iter().enumerate() {
+            if costs.iter().any(|cost| cost.turns[index].1.is_err()) {
+                continue;
+            }
+            let times = under(*who, &mut subject, works, bench.programs, tools);
+            // What is measured must work; what it is compared with may be missing.
+            let is_optional = matches!(who, Who::Bpftrace | Who::Memleak);
+            match times {
+                Ok(times) => {
+                    for (cost, ns) in costs.iter_mut().zip(times) {
+                        if let Ok(turns) = &mut cost.turns[index].1 {
+                            turns.push(ns);
+                        }
+                    }
+                }
+                Err(error) if is_optional => {
+                    for cost in &mut costs {
+                        cost.turns[index].1 = Err(format!("{error:#}"));
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }
-    let (daemon, _) = programs.memmon(&[])?;
+    count_hits(&mut subject, &mut costs, bench.programs)?;
+    subject.end()?;
+    Ok(costs)
+}
+
+/// A turn of every work while that one observes; nanoseconds each.
+fn under(
+    who: Who,
+    subject: &mut Subject,
+    works: &[Work],
+    programs: &Programs,
+    tools: &Tools,
+) -> Result<Vec<f64>> {
+    let pid = subject.pid();
+    let missing = |why: &String| anyhow::anyhow!("{why}");
+    programs.alone(pid, || match who {
+        Who::Nobody => turn(subject, works, 1),
+        Who::Empty => {
+            let bare = programs.bare(pid, &[])?;
+            let times = turn(subject, works, 1)?;
+            bare.end().map(|()| times)
+        }
+        Who::Memmon => {
+            let (daemon, _) = programs.memmon(&[])?;
+            let times = turn(subject, works, 1)?;
+            daemon.end().map(|_| times)
+        }
+        Who::Bpftrace => {
+            let bpftrace = tools.bpftrace.as_ref().map_err(missing)?.observe(pid)?;
+            let times = turn(subject, works, 1)?;
+            bpftrace.stop().map(|()| times)
+        }
+        Who::Memleak => {
+            let memleak = tools.memleak.as_ref().map_err(missing)?.observe(pid)?;
+            // Hundreds of times as slow.
+            let times = turn(subject, works, 50)?;
+            memleak.stop().map(|()| times)
+        }
+    })
+}
+
+/// Nanoseconds of each work, done a `part` of the usual times, after a warm-up.
+fn turn(subject: &mut Subject, works: &[Work], part: u64) -> Result<Vec<f64>> {
+    works
+        .iter()
+        .map(|work| {
+            subject.work(work, work.count / part / 10)?;
+            subject.work(work, work.count / part)
+        })
+        .collect()
+}
+
+fn count_hits(subject: &mut Subject, costs: &mut [Cost], programs: &Programs) -> Result<()> {
+    // Of this process alone: others may use the library, too.
+    let (daemon, _) = programs.memmon(&["--pid", &subject.pid().to_string()])?;
     let counting = Counting::start()?;
-    for cost in &mut costs {
+    for cost in costs {
         let before = hits::of_process(daemon.pid())?;
         subject.work(&cost.work, cost.work.count)?;
         let after = hits::of_process(daemon.pid())?;
@@ -71,72 +215,5 @@ pub fn measure(
     }
     drop(counting);
     daemon.end()?;
-    Ok(costs)
-}
-
-/// Nanoseconds of each work, after a warm-up.
-fn turn(subject: &mut Subject, works: &[Work]) -> Result<Vec<f64>> {
-    works
-        .iter()
-        .map(|work| {
-            subject.work(work, work.count / 10)?;
-            subject.work(work, work.count)
-        })
-        .collect()
-}
-
-pub fn print(costs: &[Cost], raw: bool) {
-    println!();
-    println!(
-        "{:<44} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>9}",
-        "nanoseconds of processor time, medians",
-        "nobody",
-        "empty",
-        "memmon",
-        "memmon/",
-        "memmon/",
-        "probe",
-        "added by"
-    );
-    println!(
-        "{:<44} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>9}",
-        "", "observes", "probes", "observes", "nobody", "empty", "hits", "memmon"
-    );
-    for cost in costs {
-        let [nobody, bare, memmon] = cost.turns.each_ref().map(|turns| median(turns));
-        println!(
-            "{:<44} {nobody:>9.0} {bare:>9.0} {memmon:>9.0} {:>8.2} {:>8.2} {:>6.2} {:>9.0}",
-            format!("{}: {}", cost.subject, cost.work.name),
-            memmon / nobody,
-            memmon / bare,
-            cost.hits,
-            memmon - nobody,
-        );
-    }
-    println!();
-    println!("per probe hit, nanoseconds (from the medians; the last by the kernel's own count)");
-    for cost in costs {
-        let [nobody, bare, memmon] = cost.turns.each_ref().map(|turns| median(turns));
-        println!(
-            "{:<44} empty probe {:>6.0}   memmon-ebpf {:>6.0}   inside its program {:>5.0}",
-            format!("{}: {}", cost.subject, cost.work.name),
-            (bare - nobody) / cost.hits,
-            (memmon - nobody) / cost.hits,
-            cost.inside,
-        );
-    }
-    if raw {
-        println!();
-        for cost in costs {
-            for (observer, turns) in OBSERVERS.iter().zip(&cost.turns) {
-                let turns: Vec<String> = turns.iter().map(|ns| format!("{ns:.0}")).collect();
-                println!(
-                    "{}: {}: {observer}: {}",
-                    cost.subject,
-                    cost.work.name,
-                    turns.join(" ")
-                );
-            }
-        }
-    }
+    Ok(())
 }

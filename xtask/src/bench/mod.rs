@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: what observing costs the observed, and how long attaching and quitting take.
 //!
-//! Everything is measured in one run and in turns (nobody, empty probes, memmon, nobody, …), so that what else the
-//! machine does falls on all of them. Medians are compared; every single figure can be printed.
+//! Everything is measured in one run and in turns (nobody, empty probes, memmon, other tools, nobody, …), so that what
+//! else the machine does falls on all of them. Medians are compared; every single figure can be printed.
 
 mod cost;
+mod cost_table;
 mod drain;
 mod follower;
 mod hits;
@@ -13,7 +14,9 @@ mod parts;
 mod quit;
 mod scale;
 mod start;
+mod stepped;
 mod subject;
+mod tools;
 mod usage;
 mod views;
 mod walks;
@@ -28,11 +31,11 @@ use anyhow::{Result, bail};
 use self::{
     observers::Programs,
     parts::{Bench, Parts},
-    subject::{Subject, Work},
+    subject::Subject,
 };
 use crate::{
     build, fixture, lab, paths,
-    shell::{capture, is_root, step},
+    shell::{capture, is_root},
 };
 
 #[derive(Debug, clap::Args)]
@@ -59,11 +62,6 @@ pub struct Args {
     raw: bool,
 }
 
-/// Allocating and freeing on the double takes half a microsecond, on the real runtime ten.
-const FIXTURE_PAIR: Work = Work::new("allocate + free", "burst", 100_000);
-const TTNN_PAIR: Work = Work::new("allocate + free", "pair", 20_000);
-const TTNN_ADD: Work = Work::new("ttnn.add", "add", 4_000);
-
 pub fn main(args: &Args) -> Result<()> {
     let repository = paths::repository()?;
     if args.views {
@@ -86,60 +84,17 @@ pub fn main(args: &Args) -> Result<()> {
         fixture: &built,
         copies: args.copies,
         rounds: args.rounds,
+        only_fixture: args.fixture,
+        raw: args.raw,
     };
     if args.walks {
         return walk(args, &repository, &programs, &built);
     }
-    if args.parts.any() {
-        println!("{}", machine());
-        return args.parts.measure(bench);
-    }
-    let double = |layout: &str, chips: u32| -> Result<Subject> {
-        let program = Command::new(built.join(layout).join("fixture"));
-        let plural = if chips == 1 { "" } else { "s" };
-        let name = format!("fixture, {layout}, {chips} chip{plural}");
-        let mut subject = Subject::start(name, program)?;
-        subject.ask(&format!("open chips {chips}"))?;
-        Ok(subject)
-    };
-    let mut stages: Vec<(Stage<'_>, &[Work])> = vec![
-        (Box::new(|| double("inline", 1)), &[FIXTURE_PAIR]),
-        (Box::new(|| double("pimpl", 1)), &[FIXTURE_PAIR]),
-        (Box::new(|| double("pimpl", 8)), &[FIXTURE_PAIR]),
-    ];
-    if !args.fixture {
-        let environment = lab::environment(&paths::cache()?, lab::NEWEST)?;
-        let script = repository.join("tests/ttnn/bench.py");
-        for (mesh, board) in [("1x1", "n150"), ("1x2", "n300"), ("2x4", "t3k")] {
-            let python = environment.python();
-            let script = script.clone();
-            let works: &[Work] = if board == "n150" {
-                &[TTNN_PAIR, TTNN_ADD]
-            } else {
-                &[TTNN_PAIR]
-            };
-            let stage = move || {
-                let mut program = Command::new(&python);
-                program.arg(&script).args(["--mesh", mesh]);
-                let mut subject =
-                    Subject::start(format!("ttnn {} on {board}", lab::NEWEST), program)?;
-                subject.answer()?;
-                Ok(subject)
-            };
-            stages.push((Box::new(stage), works));
-        }
-    }
-
     println!("{}", machine());
-    let mut all = Vec::new();
-    for (start, works) in stages {
-        let mut subject = start()?;
-        step(&subject.name);
-        all.extend(cost::measure(&mut subject, works, &programs, args.rounds)?);
-        subject.end()?;
-    }
-    cost::print(&all, args.raw);
     args.parts.measure(bench)?;
+    if args.parts.any() {
+        return Ok(());
+    }
     views::measure(&repository)
 }
 
@@ -170,8 +125,6 @@ fn walk(args: &Args, repository: &Path, programs: &Programs, built: &Path) -> Re
     }
     walks::measure(programs, &kinds, &[1, 10], args.rounds)
 }
-
-type Stage<'a> = Box<dyn Fn() -> Result<Subject> + 'a>;
 
 /// What it ran on.
 fn machine() -> String {

@@ -1,4 +1,4 @@
-//! Who observes: nobody, empty probes, or memmon.
+//! Who observes: nobody, empty probes, or memmon; for the others see `tools`.
 
 use std::{
     io::{BufRead, BufReader},
@@ -52,21 +52,10 @@ impl Programs {
     }
 
     /// Probes that do nothing, where memmon places its own.
-    pub fn bare(&self, pid: u32) -> Result<Observer> {
+    pub fn bare(&self, pid: u32, words: &[&str]) -> Result<Observer> {
         let mut program = Command::new(&self.bare);
-        program.arg(pid.to_string()).stdout(Stdio::piped());
-        let mut observer = Observer::start(program)?;
-        let output = observer
-            .child
-            .stdout
-            .take()
-            .context("its output is a pipe")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        if line.is_empty() {
-            bail!("the empty probes could not be placed");
-        }
-        Ok(observer)
+        program.args(words).arg(pid.to_string());
+        Observer::ready(program, "")
     }
 
     /// `memmon-ebpf serve`, attached; and how long that took.
@@ -114,12 +103,42 @@ impl Observer {
         Ok(Self { child })
     }
 
+    /// One that is ready when it says so: with a line that has `word` in it.
+    pub fn ready(mut program: Command, word: &str) -> Result<Self> {
+        program.stdout(Stdio::piped());
+        let name = shown(&program);
+        let mut observer = Self::start(program)?;
+        let output = observer.child.stdout.take();
+        let mut output = BufReader::new(output.context("its output is a pipe")?);
+        let mut line = String::new();
+        while line.is_empty() || !line.contains(word) {
+            line.clear();
+            if output.read_line(&mut line)? == 0 {
+                bail!("`{name}` ended before it observed");
+            }
+        }
+        // What else it says, it says to nobody; but it must not wait for somebody.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(observer)
+    }
+
+    /// Lets it end, by the end of its input.
     pub fn end(mut self) -> Result<()> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
         if !status.success() {
             bail!("the empty probes ended with {status}");
         }
+        Ok(())
+    }
+
+    /// Asks it to end; an error if it did so already.
+    pub fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("an observer ended while it should observe ({status})");
+        }
+        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        self.child.wait()?;
         Ok(())
     }
 }

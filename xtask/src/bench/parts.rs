@@ -4,11 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{drain, idle, observers::Programs, quit, scale, start};
+use super::{cost, drain, idle, observers::Programs, quit, scale, start};
 use crate::shell::step;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Parts {
+    /// Only what an allocation and its free cost the observed: under nobody, empty probes, memmon and other tools
+    #[arg(long)]
+    cost: bool,
     /// Only what taking in events costs: how many a second, at what cost, and what a live allocation takes
     #[arg(long)]
     drain: bool,
@@ -35,16 +38,24 @@ pub struct Bench<'a> {
     pub fixture: &'a Path,
     pub copies: u32,
     pub rounds: u32,
+    /// Not on the real runtime.
+    pub only_fixture: bool,
+    /// Print the figure of every turn too.
+    pub raw: bool,
 }
 
 impl Parts {
     pub fn any(self) -> bool {
-        self.drain || self.idle || self.start || self.quit || self.scale
+        self.cost || self.drain || self.idle || self.start || self.quit || self.scale
     }
 
     /// Those that were asked for; all where none was.
     pub fn measure(self, bench: Bench<'_>) -> Result<()> {
         let all = !self.any();
+        if all || self.cost {
+            step("what observing costs");
+            cost::measure(bench)?;
+        }
         if all || self.drain {
             step("taking in events");
             drain::measure(bench)?;

@@ -141,6 +141,11 @@ pub(super) fn freed(event: &Event, values: &Registers) {
     // SAFETY: a map value; the key is this process's own.
     let value = unsafe { *found };
     if value.flags & live_flag::TOMBSTONE != 0 {
+        if event.process.flags & proc_flag::RECOVERING == 0 {
+            // Left from a recovery that is over: this free is of something else.
+            let _ = LIVE.remove(&key);
+            unknown(event, &key);
+        }
         return;
     }
     // Whoever removes it accounts for it: two threads may free at once.

@@ -222,3 +222,45 @@ fn needs_are_read_off_the_program() {
     // The return address is replaced when the function is entered, whatever is looked at afterwards.
     assert_eq!(Needs::of(&spec, true), needs(0, true));
 }
+
+/// A library with a function `probed`, and one with that code beside it; none where there is no compiler.
+fn library_with(other: &str) -> Option<Library> {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, made) = (folder.path().join("a.s"), folder.path().join("liba.so"));
+    let text = format!(
+        ".text\n.globl probed, other\n.type probed, @function\n.type other, @function\n\
+         probed: endbr64\n push %rbx\n pop %rbx\n ret\n.size probed, .-probed\n\
+         other: {other}\n ret\n.size other, .-other\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let status = std::process::Command::new("gcc")
+        .args(["-shared", "-nostdlib", "-o"])
+        .args([&made, &source])
+        .status();
+    status
+        .is_ok_and(|status| status.success())
+        .then(|| Library::open(&std::fs::File::open(&made).unwrap()).unwrap())
+}
+
+#[test]
+fn not_where_another_function_jumps_in() {
+    // jmp and je over 32 bits, to the push and back to the entry
+    for (other, moved) in [
+        (".byte 0xe9\n .long probed + 4 - . - 4", 0),
+        (".byte 0x0f, 0x84\n .long probed + 4 - . - 4", 0),
+        (".byte 0xe9\n .long probed - . - 4", 4),
+        (".globl inside\n .set inside, probed + 4", 0),
+    ] {
+        let Some(library) = library_with(other) else {
+            eprintln!("not run: no C compiler");
+            return;
+        };
+        let probed = &library.symbols(&[crate::elf::Pattern::Exact("probed")])[0][0];
+        let landing = of(&library, probed.address, probed.size, needs(1, false));
+        let expected = Landing {
+            address: probed.address + moved,
+            single_stepped: moved == 0,
+        };
+        assert_eq!(landing, expected, "{other}");
+    }
+}
