@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use object::{Object as _, ObjectSymbol as _};
 
 use super::observers::Observer;
 use crate::{
@@ -61,11 +62,24 @@ impl Bpftrace {
         program
             .args(["-B", "none"])
             .arg(&self.script)
-            .arg(library)
+            .args([library, &attempt(Path::new(library))?])
             // That it cannot raise a limit which kernels since 5.11 do not apply.
             .stderr(std::process::Stdio::null());
         Observer::ready(program, "attached")
     }
+}
+
+/// The mangled name of the library's `BankManager::allocate_buffer`.
+fn attempt(library: &Path) -> Result<String> {
+    const PREFIX: &str = "_ZN2tt8tt_metal11BankManager15allocate_bufferE";
+    let bytes = std::fs::read(library)?;
+    let file = object::File::parse(&*bytes)?;
+    file.dynamic_symbols()
+        .filter(|symbol| symbol.is_definition())
+        .filter_map(|symbol| symbol.name().ok())
+        .find(|name| name.starts_with(PREFIX))
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("{} has no {PREFIX}…", library.display()))
 }
 
 #[derive(Debug)]
