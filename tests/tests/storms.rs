@@ -97,6 +97,20 @@ fn short_lives_by_the_thousand() -> Result<()> {
     Ok(())
 }
 
+/// What was read from a process is in no row of the kernel's, but in its map of live allocations.
+#[test]
+fn what_was_recovered_is_forgotten_with_its_process() -> Result<()> {
+    let (daemon, mut driver, maps) = ready(79)?;
+    let answer = driver.ask("report")?;
+    let snapshot = agrees(&daemon, &answer)?;
+    let process = running(&snapshot, driver.pid()).context("not shown")?;
+    assert_eq!(process.since, "recovered");
+    ensure!(maps.live()? > 0);
+    // It ends with what it holds.
+    driver.tell("kill9")?;
+    maps.settle()
+}
+
 /// 500 children, each with a device of its own, all there at once.
 #[test]
 fn a_fork_bomb_of_allocators() -> Result<()> {

@@ -7,7 +7,7 @@ use super::{
     audit::Healing,
     clock,
     identities::{process_facts, text},
-    observer::{Observer, Watched},
+    observer::{FOUND_BY_US, Observer, Watched},
     recovery::{Past, Recovery},
 };
 use crate::{
@@ -253,6 +253,7 @@ impl Observer {
                 fresh: false,
                 uncounted: false,
                 forked: false,
+                traced: proc >= FOUND_BY_US,
                 healing: None,
             },
         );

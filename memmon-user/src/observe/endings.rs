@@ -49,6 +49,8 @@ impl Observer {
                 continue;
             };
             self.libraries.process_gone(watched.pid);
+            // Neither what was recovered nor traces of frees are in the kernel's rows.
+            self.stale_live += u64::from(watched.traced);
             if let Some(ending) = self.tables.describe_ending(proc, clock::now()) {
                 self.tell(Fact::Ending(ending));
             }

@@ -58,6 +58,8 @@ pub(super) struct Watched {
     pub uncounted: bool,
     /// A child of an observed process: what it inherited is not its own.
     pub forked: bool,
+    /// Frees in it have left traces in the live map, or what was recovered of it is there.
+    pub traced: bool,
     /// When it is looked at again, where not everything of it is known.
     pub healing: Option<Healing>,
 }
@@ -109,7 +111,7 @@ type Rows = Vec<(RowKey, RowValue)>;
 type Owners = Vec<(OwnerKey, OwnerValue)>;
 
 /// Numbers of processes that userspace found; the kernel's own count from 1.
-const FOUND_BY_US: Proc = 1 << 63;
+pub(super) const FOUND_BY_US: Proc = 1 << 63;
 
 impl Observer {
     pub(super) fn new(options: Options, runtimes: Runtimes) -> Result<Self, StartError> {

@@ -65,6 +65,9 @@ impl Observer {
         // From here on frees leave a trace, so that what is freed behind the walk's back is not
         // counted.
         self.set_flag(pid, value.proc, proc_flag::RECOVERING, true);
+        if let Some(watched) = self.processes.get_mut(&value.proc) {
+            watched.traced = true;
+        }
         Recovery {
             pid,
             value,

@@ -160,6 +160,9 @@ impl Observer {
             Finding::Trace { procs, done } => {
                 for (proc, pid) in procs {
                     self.set_flag(pid, proc, proc_flag::RECOVERING, true);
+                    if let Some(watched) = self.processes.get_mut(&proc) {
+                        watched.traced = true;
+                    }
                     // What is missed from here on is news.
                     self.set_flag(pid, proc, proc_flag::INEXACT, false);
                 }
