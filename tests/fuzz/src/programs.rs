@@ -10,7 +10,7 @@ use memmon::{
     },
     target::memory::Memory,
 };
-use memmon_ebpf::spec::{MAX_INSTRS, ProbeSpec, REGISTERS};
+use memmon_ebpf::spec::{BLOCK_WORDS, MAX_INSTRS, ProbeSpec, REGISTERS, op, width};
 
 /// Memory that holds something nearly everywhere.
 pub struct Patchy;
@@ -69,14 +69,29 @@ pub fn is_sound(spec: &ProbeSpec) {
     let len = usize::from(spec.len);
     assert!(len <= MAX_INSTRS, "{len} instructions");
     let mut written = [false; REGISTERS];
+    // Bytes of the block that fields are taken from.
+    let mut block = 0;
     for instr in &spec.code[..len] {
         assert!(
             usize::from(instr.dst) < REGISTERS
                 && usize::from(instr.a) < REGISTERS
-                && instr.op != 0
-                && instr.op <= 23,
+                && (op::ARG..=op::FIELD).contains(&instr.op),
             "{instr:?}"
         );
+        match instr.op {
+            op::BLOCK => {
+                block = usize::from(instr.b);
+                assert!((1..=8 * BLOCK_WORDS).contains(&block), "{instr:?}");
+                continue;
+            }
+            op::LOAD | op::STACK => block = 0,
+            op::FIELD => {
+                let (shift, bytes) = (instr.imm as usize, instr.b & !width::SIGNED);
+                let end = 8 * usize::from(instr.a) + shift / 8 + usize::from(bytes);
+                assert!(shift < 64 && end <= block, "{instr:?} of {block} bytes");
+            }
+            _ => {}
+        }
         written[usize::from(instr.dst)] = true;
     }
     for (register, written) in written.iter().take(8).enumerate() {
