@@ -72,18 +72,23 @@ impl Observer {
             .into_iter()
             .map(|(key, owner)| (key, owner.ogen))
             .collect();
-        for (key, value) in rows {
+        let mut last = Vec::new();
+        for (key, _) in rows {
             let owner = OwnerKey {
                 proc: key.proc,
                 owner: key.owner,
                 space: key.space,
                 reserved: 0,
             };
-            if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen) {
+            if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen)
+                && let Some(value) = self.kernel.rows.take_out(key)
+            {
                 self.stale_live += value.live.unsigned_abs();
-                self.kernel.rows.remove(key);
+                last.push((key, value));
             }
         }
+        // The owner may have been closed after its row was read: what came in between is told, too.
+        self.tell_rows(&last);
     }
 
     /// What was recovered of a generation that ended; there may be no row of it in the kernel.
