@@ -106,7 +106,7 @@ pub struct Point {
     /// How many bytes after the function's entry that is, 0 as a rule: further on costs less where the kernel would
     /// have to step through the instruction at the entry, and the probe sees the same.
     pub moved: u64,
-    /// The kernel steps through the instruction there, which makes a hit thirty times as dear.
+    /// The kernel steps through the instruction there, which makes a hit 14 to 30 times as dear.
     pub single_stepped: bool,
     pub spec: ProbeSpec,
     /// At the return of the function.

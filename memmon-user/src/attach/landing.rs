@@ -1,7 +1,7 @@
 //! Where in a function a probe is placed: at its entry, or a few instructions on, where the kernel need not step.
 //!
 //! A breakpoint takes an instruction's place. A push, a nop and relative jumps and calls the kernel emulates; any other
-//! it steps through, which costs thirty times as much. Functions that begin with such another (`endbr64`, `sub`, `mov`)
+//! it steps through, which costs 14 to 30 times as much. Functions that begin with such another (`endbr64`, `sub`, `mov`)
 //! often have an emulated one soon after it. A probe moves there only where decoding the whole function proves that it
 //! sees the same: every call comes by exactly once, and what the probe looks at is as it was at the entry. Else it stays.
 
@@ -13,7 +13,7 @@ use iced_x86::{
 };
 use memmon_ebpf::spec::{ProbeSpec, op};
 
-use crate::elf::Library;
+use crate::elf::{Library, abi::ARGUMENTS};
 
 /// Longer functions are not decoded: their probes stay at the entry.
 const MAX_FUNCTION: usize = 64 << 10;
@@ -68,14 +68,6 @@ impl Needs {
     }
 
     fn has(self, register: Register) -> bool {
-        const ARGUMENTS: [Register; 6] = [
-            Register::RDI,
-            Register::RSI,
-            Register::RDX,
-            Register::RCX,
-            Register::R8,
-            Register::R9,
-        ];
         let argument = ARGUMENTS.iter().position(|known| *known == register);
         argument.is_some_and(|index| self.arguments & (1 << index) != 0)
             || (self.stack && register == Register::RSP)

@@ -5,6 +5,7 @@
 //! the few sections that are needed are read with `pread`, each under a limit, and code only
 //! where somebody asks for it. Everything that does not add up is an [`ElfError`].
 
+pub mod abi;
 mod notes;
 mod plt;
 mod reads;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use memmon_ebpf::ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag};
 
-use super::{clock, observer::Observer};
+use super::{clock, keys::owner_key, observer::Observer};
 use crate::{
     attach::{kernel::Kernel, table::Added},
     runtimes::resolver::OwnerHint,
@@ -74,12 +74,7 @@ impl Observer {
             .collect();
         let mut last = Vec::new();
         for (key, _) in rows {
-            let owner = OwnerKey {
-                proc: key.proc,
-                owner: key.owner,
-                space: key.space,
-                reserved: 0,
-            };
+            let owner = owner_key(key.proc, key.space, key.owner);
             if owners.get(&owner).is_some_and(|ogen| key.ogen < *ogen)
                 && let Some(value) = self.kernel.rows.take_out(key)
             {
@@ -115,12 +110,7 @@ impl Observer {
             .collect();
         let running = self.running_by_kernel();
         let is_stale = |key: &LiveKey, value: &LiveValue| {
-            let owner = OwnerKey {
-                proc: key.proc,
-                owner: value.owner,
-                space: key.space,
-                reserved: 0,
-            };
+            let owner = owner_key(key.proc, key.space, value.owner);
             owners.get(&owner).is_some_and(|ogen| value.ogen < *ogen)
         };
         for (key, value) in live {

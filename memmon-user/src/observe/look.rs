@@ -7,6 +7,7 @@ use memmon_ebpf::ledger::RowKey;
 use super::{
     Options, Runtimes, clock,
     identities::process_facts,
+    keys::row_key,
     libraries::{Libraries, Use},
     observer::host_name,
     walk::{self, Walk},
@@ -154,14 +155,7 @@ impl<'a> Looker<'a> {
 
     fn take_found(&mut self, proc: Proc, space: u32, found: &Recovered) {
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
-        let key = |owner: u64, pool: u32| RowKey {
-            proc,
-            owner,
-            space,
-            pool,
-            ogen: 0,
-            reserved: 0,
-        };
+        let key = |owner: u64, pool: u32| row_key(proc, space, owner, pool, 0);
         for owner in &found.owners {
             let id = OwnerId {
                 proc,

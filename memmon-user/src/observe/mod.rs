@@ -9,6 +9,7 @@ mod events;
 mod identities;
 mod inspector;
 mod journal;
+mod keys;
 mod libraries;
 mod look;
 mod lookout;

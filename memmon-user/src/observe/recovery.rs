@@ -8,11 +8,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use memmon_ebpf::ledger::{
-    LiveKey, LiveValue, OwnerKey, OwnerValue, ProcValue, RowKey, live_flag, owner_flag, proc_flag,
-};
+use memmon_ebpf::ledger::{OwnerKey, OwnerValue, ProcValue, RowKey, owner_flag, proc_flag};
 
 use super::{
+    keys::{live_key, owner_key, recovered, row_key},
     libraries::Use,
     observer::Observer,
     walk::{self, Walk},
@@ -150,36 +149,13 @@ impl Observer {
         before: &HashMap<OwnerKey, u32>,
         found: &Recovered,
     ) {
-        let generation = |owner: u64| {
-            let key = OwnerKey {
-                proc,
-                owner,
-                space,
-                reserved: 0,
-            };
-            before.get(&key).copied().unwrap_or(0)
-        };
-        self.take_owners_of(proc, space, found, generation);
+        self.take_owners_of(proc, space, found, before);
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
         for allocation in &found.allocations {
-            let ogen = generation(allocation.owner);
-            let key = LiveKey {
-                proc,
-                key: allocation.key,
-                space,
-                reserved: 0,
-            };
-            let value = LiveValue {
-                owner: allocation.owner,
-                requested: allocation.requested,
-                charged: allocation.charged,
-                address: allocation.address,
-                pool: allocation.pool,
-                ogen,
-                flags: live_flag::RECOVERED,
-                ..LiveValue::default()
-            };
+            let ogen = generation(before, &owner_key(proc, space, allocation.owner));
+            let key = live_key(proc, space, allocation.key);
+            let value = recovered(allocation, ogen);
             let added = self.kernel.live.add(key, value);
             if added == Added::There {
                 // The kernel knows it better.
@@ -211,24 +187,11 @@ impl Observer {
             .owners
             .iter()
             .filter_map(|owner| {
-                let key = OwnerKey {
-                    proc,
-                    owner: owner.owner,
-                    space,
-                    reserved: 0,
-                };
+                let key = owner_key(proc, space, owner.owner);
                 Some((key, self.kernel.owners.get(key)?.ogen))
             })
             .collect();
-        self.take_owners_of(proc, space, found, |owner| {
-            let key = OwnerKey {
-                proc,
-                owner,
-                space,
-                reserved: 0,
-            };
-            known.get(&key).copied().unwrap_or(0)
-        });
+        self.take_owners_of(proc, space, found, &known);
     }
 
     fn take_owners_of(
@@ -236,7 +199,7 @@ impl Observer {
         proc: Proc,
         space: u32,
         found: &Recovered,
-        generation: impl Fn(u64) -> u32,
+        generations: &HashMap<OwnerKey, u32>,
     ) {
         for owner in &found.owners {
             let id = OwnerId {
@@ -244,15 +207,11 @@ impl Observer {
                 space,
                 owner: owner.owner,
             };
-            let ogen = generation(owner.owner);
+            let key = owner_key(proc, space, owner.owner);
+            let ogen = generation(generations, &key);
             // Unless the kernel knows it already.
             let added = self.kernel.owners.add(
-                OwnerKey {
-                    proc,
-                    owner: owner.owner,
-                    space,
-                    reserved: 0,
-                },
+                key,
                 OwnerValue {
                     ogen,
                     flags: 0,
@@ -278,13 +237,7 @@ impl Observer {
     }
 }
 
-pub(super) fn row_key(proc: Proc, space: u32, owner: u64, pool: u32, ogen: u32) -> RowKey {
-    RowKey {
-        proc,
-        owner,
-        space,
-        pool,
-        ogen,
-        reserved: 0,
-    }
+/// 0 where the kernel has not heard of the owner.
+fn generation(known: &HashMap<OwnerKey, u32>, owner: &OwnerKey) -> u32 {
+    known.get(owner).copied().unwrap_or(0)
 }

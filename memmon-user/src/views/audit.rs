@@ -1,19 +1,11 @@
 //! What an audit found, for a person's eyes and for a program's.
 
 use super::{
-    snapshot::columns::{Align, Column, layout},
+    snapshot::columns::{Align, Column, column, layout},
     text,
     units::{UNKNOWN, counted, grouped},
 };
 use crate::tables::audit::{AuditedRow, Numbers, Report, Verdict};
-
-const fn column(title: &'static str, align: Align, spare: u8) -> Column {
-    Column {
-        title,
-        align,
-        spare,
-    }
-}
 
 const ROWS: [Column; 9] = [
     column("PID", Align::Right, 0),

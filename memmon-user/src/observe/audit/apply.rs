@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, RowKey, live_flag, proc_flag};
+use memmon_ebpf::ledger::proc_flag;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     attach::table::Added,
-    observe::{clock, observer::Observer},
+    observe::{
+        clock,
+        keys::{live_key, owner_key, recovered},
+        observer::Observer,
+    },
     tables::{
         Fact,
         audit::{self, AuditedRow, Numbers, Report},
@@ -293,7 +297,7 @@ impl Observer {
         let ogen = self
             .kernel
             .owners
-            .get(owner_key(key))
+            .get(owner_key(key.proc, key.space, key.owner))
             .map(|owner| owner.ogen);
         if ogen.unwrap_or(key.ogen) != key.ogen || self.tables.baseline_of(key) != row.baseline {
             return None;
@@ -354,7 +358,7 @@ impl Observer {
     ) -> Vec<LiveId> {
         let mut gone = Vec::new();
         for ghost in ghosts {
-            let key = live_key(&row.key, ghost.key);
+            let key = live_key(row.key.proc, row.key.space, ghost.key);
             let now = self.kernel.live.get(key);
             let is_there =
                 now.and_then(|value| LiveEntry::of(&key, &value)).as_ref() == Some(ghost);
@@ -380,17 +384,8 @@ impl Observer {
     ) -> (Vec<LiveEntry>, bool) {
         let mut added = Vec::new();
         for allocation in &mend.missing {
-            let key = live_key(&row.key, allocation.key);
-            let value = LiveValue {
-                owner: allocation.owner,
-                requested: allocation.requested,
-                charged: allocation.charged,
-                address: allocation.address,
-                pool: allocation.pool,
-                ogen: row.key.ogen,
-                flags: live_flag::RECOVERED,
-                ..LiveValue::default()
-            };
+            let key = live_key(row.key.proc, row.key.space, allocation.key);
+            let value = recovered(allocation, row.key.ogen);
             match self.kernel.live.add(key, value) {
                 Added::New => added.extend(LiveEntry::of(&key, &value)),
                 Added::There => {
@@ -452,23 +447,5 @@ fn numbers(sums: Sums) -> Numbers {
         charged_bytes: sums.charged,
         requested_bytes: sums.requested,
         live_allocations: sums.live,
-    }
-}
-
-fn owner_key(key: &RowKey) -> OwnerKey {
-    OwnerKey {
-        proc: key.proc,
-        owner: key.owner,
-        space: key.space,
-        reserved: 0,
-    }
-}
-
-fn live_key(row: &RowKey, key: u64) -> LiveKey {
-    LiveKey {
-        proc: row.proc,
-        key,
-        space: row.space,
-        reserved: 0,
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use memmon_ebpf::{
-    ledger::{OwnerKey, RowKey, RowValue},
+    ledger::{RowKey, RowValue},
     spec::reg,
 };
 
@@ -16,6 +16,7 @@ use super::{
     compare::{self, RowLook, Sums, Verdict},
 };
 use crate::{
+    observe::keys::{owner_key, row_key},
     observe::walk::{self, View},
     runtimes::resolver::{FoundOwner, Model, Root},
     tables::{
@@ -165,21 +166,12 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     pub fn key(&self, space: u32, owner: &FoundOwner) -> RowKey {
-        let owner_key = OwnerKey {
-            proc: self.proc,
-            owner: owner.owner,
-            space,
-            reserved: 0,
-        };
-        let known = self.readers.owners.get(owner_key);
-        RowKey {
-            proc: self.proc,
-            owner: owner.owner,
-            space,
-            pool: owner.pool,
-            ogen: known.map_or(0, |owner| owner.ogen),
-            reserved: 0,
-        }
+        let known = self
+            .readers
+            .owners
+            .get(owner_key(self.proc, space, owner.owner));
+        let ogen = known.map_or(0, |owner| owner.ogen);
+        row_key(self.proc, space, owner.owner, owner.pool, ogen)
     }
 
     fn rows_now(&self, space: u32, owners: &[FoundOwner]) -> RowsNow {

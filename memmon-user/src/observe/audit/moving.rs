@@ -12,13 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use memmon_ebpf::ledger::{LiveKey, RowKey};
+use memmon_ebpf::ledger::RowKey;
 
 use super::{
     compare::{Correction, RowLook, Sums, Verdict},
     look::{Context, RootLook},
 };
 use crate::{
+    observe::keys::live_key,
     runtimes::resolver::{FoundAllocation, FoundBlock, FoundOwner},
     tables::live::LiveEntry,
     target::threads,
@@ -169,12 +170,7 @@ impl Context<'_> {
             let keys: Vec<u64> = missing.iter().map(|found| found.key).collect();
             let held = self.view.holds(self.model, look.root, &keys).ok()?;
             let is_missing = |found: &&FoundAllocation| {
-                let key = LiveKey {
-                    proc: self.proc,
-                    key: found.key,
-                    space: look.space,
-                    reserved: 0,
-                };
+                let key = live_key(self.proc, look.space, found.key);
                 held.contains(&found.key) && self.readers.live.get(key).is_none()
             };
             return Some(missing.iter().filter(is_missing).copied().collect());
@@ -183,12 +179,7 @@ impl Context<'_> {
     }
 
     fn is_remembered(&self, entry: &LiveEntry) -> bool {
-        let key = LiveKey {
-            proc: entry.proc,
-            key: entry.key,
-            space: entry.space,
-            reserved: 0,
-        };
+        let key = live_key(entry.proc, entry.space, entry.key);
         let now = self.readers.live.get(key);
         now.and_then(|value| LiveEntry::of(&key, &value)).as_ref() == Some(entry)
     }

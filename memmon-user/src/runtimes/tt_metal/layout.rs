@@ -14,6 +14,8 @@ mod banks;
 mod buffer;
 mod devices;
 mod evidence;
+#[cfg(any(test, fuzzing))]
+pub mod example;
 
 use std::collections::BTreeMap;
 

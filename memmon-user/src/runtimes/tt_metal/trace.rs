@@ -17,7 +17,7 @@ use iced_x86::{
     OpAccess, OpKind, Register, UsedMemory,
 };
 
-use crate::elf::{Library, Symbol};
+use crate::elf::{Library, Symbol, abi::ARGUMENTS};
 
 /// Code longer than this is not read.
 const MAX_CODE: u64 = 16 << 10;
@@ -146,14 +146,6 @@ pub(super) enum Event {
     Return(Value),
 }
 
-const ARGUMENTS: [Register; 6] = [
-    Register::RDI,
-    Register::RSI,
-    Register::RDX,
-    Register::RCX,
-    Register::R8,
-    Register::R9,
-];
 /// Registers that a call leaves undefined.
 const CLOBBERED: [Register; 9] = [
     Register::RAX,

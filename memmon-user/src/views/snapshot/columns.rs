@@ -16,6 +16,14 @@ pub struct Column {
     pub spare: u8,
 }
 
+pub const fn column(title: &'static str, align: Align, spare: u8) -> Column {
+    Column {
+        title,
+        align,
+        spare,
+    }
+}
+
 const GAP: usize = 2;
 /// A last column narrower than this says nothing.
 const LEAST: usize = 12;

@@ -3,18 +3,10 @@
 use std::cmp::Reverse;
 
 use super::Options;
-use super::columns::{Align, Column, layout};
+use super::columns::{Align, Column, column, layout};
 use crate::tables::snapshot::{Device, Library, Pool, Process, Snapshot, Usage};
 use crate::views::units::{self, Bytes, UNKNOWN};
 use crate::views::{health, pools, text};
-
-const fn column(title: &'static str, align: Align, spare: u8) -> Column {
-    Column {
-        title,
-        align,
-        spare,
-    }
-}
 
 const DEVICES: [Column; 8] = [
     column("DEVICE", Align::Left, 0),
