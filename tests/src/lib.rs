@@ -5,7 +5,6 @@ pub mod disk;
 mod elf_damage;
 pub mod filter;
 pub mod fixture;
-pub mod kernel_maps;
 pub mod lab;
 pub mod maps;
 pub mod memmon;

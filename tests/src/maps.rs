@@ -1,7 +1,8 @@
-//! The BPF maps of a running daemon, looked into from outside: what it leaves behind in them.
+//! The BPF maps of a running daemon, looked into from outside: how large they are, and what it leaves
+//! behind in them.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fs,
     time::{Duration, Instant},
 };
@@ -12,25 +13,79 @@ use aya::{
     maps::{HashMap, Map, MapData, MapInfo},
 };
 
-/// The maps that a process has open, by name.
+/// The maps that a process has open, each once.
 #[derive(Debug)]
-pub struct Maps(BTreeMap<String, u32>);
+pub struct Maps(Vec<Open>);
+
+#[derive(Debug)]
+struct Open {
+    id: u32,
+    name: String,
+    /// Bytes of kernel memory. Of a hash map that is not allocated in advance, these grow and shrink with its entries
+    /// (Linux 6.4).
+    bytes: u64,
+}
+
+/// How many entries the ledger's maps have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    pub live: usize,
+    pub rows: usize,
+    pub owners: usize,
+    pub processes: usize,
+    pub pending: usize,
+}
+
+impl Entries {
+    pub fn sum(&self) -> usize {
+        self.live + self.rows + self.owners + self.processes + self.pending
+    }
+}
 
 impl Maps {
     pub fn of(pid: u32) -> Result<Self> {
-        let mut maps = BTreeMap::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
-            let Ok(text) = fs::read_to_string(entry.path()) else {
+        let folder = format!("/proc/{pid}/fdinfo");
+        let mut maps: Vec<Open> = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+            let Ok(text) = fs::read_to_string(entry?.path()) else {
                 continue;
             };
-            let Some(id) = text.lines().find_map(|line| line.strip_prefix("map_id:")) else {
+            let Some(id) = field(&text, "map_id") else {
                 continue;
             };
-            let id = id.trim().parse()?;
-            let info = MapInfo::from_id(id)?;
-            maps.insert(info.name_as_str().context("a name")?.to_owned(), id);
+            let id = u32::try_from(id)?;
+            if maps.iter().any(|known| known.id == id) {
+                continue;
+            }
+            maps.push(Open {
+                id,
+                name: MapInfo::from_id(id)?
+                    .name_as_str()
+                    .context("a name")?
+                    .to_owned(),
+                bytes: field(&text, "memlock").context("memlock")?,
+            });
         }
         Ok(Self(maps))
+    }
+
+    /// Bytes of kernel memory in all of them, when they were looked at.
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|map| map.bytes).sum()
+    }
+
+    fn open<const K: usize, const V: usize>(
+        &self,
+        name: &str,
+    ) -> Result<HashMap<MapData, [u8; K], [u8; V]>>
+    where
+        [u8; K]: Pod,
+        [u8; V]: Pod,
+    {
+        let map = self.0.iter().find(|map| map.name == name);
+        let id = map.with_context(|| format!("no map {name}"))?.id;
+        let map = Map::HashMap(MapData::from_id(id)?);
+        Ok(HashMap::try_from(map)?)
     }
 
     fn entries<const K: usize, const V: usize>(&self, name: &str) -> Result<Vec<([u8; K], [u8; V])>>
@@ -38,21 +93,37 @@ impl Maps {
         [u8; K]: Pod,
         [u8; V]: Pod,
     {
-        let id = self.0.get(name).with_context(|| format!("no map {name}"))?;
-        let map = Map::HashMap(MapData::from_id(*id)?);
-        let map: HashMap<MapData, [u8; K], [u8; V]> = HashMap::try_from(map)?;
         // What goes while it is read is none.
-        Ok(map.iter().filter_map(Result::ok).collect())
+        Ok(self.open(name)?.iter().filter_map(Result::ok).collect())
+    }
+
+    fn count<const K: usize, const V: usize>(&self, name: &str) -> Result<usize>
+    where
+        [u8; K]: Pod,
+        [u8; V]: Pod,
+    {
+        Ok(self.open::<K, V>(name)?.keys().flatten().count())
+    }
+
+    /// What comes and goes meanwhile may be counted or not.
+    pub fn counts(&self) -> Result<Entries> {
+        Ok(Entries {
+            live: self.live()?,
+            rows: self.count::<32, 80>("ROWS")?,
+            owners: self.count::<24, 24>("OWNERS")?,
+            processes: self.count::<4, 24>("PROCS")?,
+            pending: self.pending()?,
+        })
     }
 
     /// Live allocations that are remembered.
     pub fn live(&self) -> Result<usize> {
-        Ok(self.entries::<24, 56>("LIVE")?.len())
+        self.count::<24, 56>("LIVE")
     }
 
     /// Threads with a place for what they are allocating.
     pub fn pending(&self) -> Result<usize> {
-        Ok(self.entries::<8, 80>("PENDING")?.len())
+        self.count::<8, 80>("PENDING")
     }
 
     /// What belongs to nobody who runs.
@@ -103,6 +174,15 @@ impl Maps {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// A number in `/proc/PID/fdinfo/N`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn number(bytes: &[u8]) -> u64 {

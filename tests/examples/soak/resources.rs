@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use memmon_tests::kernel_maps::{self, Entries};
+use memmon_tests::maps::{Entries, Maps};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -36,14 +36,14 @@ pub fn sample(pid: u32, start: Instant) -> Result<Sample> {
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks = rest.split(' ').skip(11).take(2);
     let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
-    let maps = kernel_maps::of_process(pid)?;
+    let maps = Maps::of(pid)?;
     Ok(Sample {
         at: start.elapsed(),
         memory: field("RssAnon:")?,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64,
         threads: field("Threads:")?,
-        maps: maps.iter().map(|map| map.bytes).sum::<u64>() as f64 / 1024.0,
-        entries: kernel_maps::entries(&maps)?,
+        maps: maps.bytes() as f64 / 1024.0,
+        entries: maps.counts()?,
         processor: ticks / 100.0,
     })
 }
