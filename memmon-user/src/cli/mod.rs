@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod heap;
 mod logging;
 mod profiles;
 mod query;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         // Before there are threads of which some have fewer rights than others.
         or_end(unreadable());
     }
+    heap::keep_small();
     logging::start(args.log);
     match dispatch(args) {
         Ok(code) => code,
