@@ -166,6 +166,7 @@ impl Profile {
         set(probe.starts_process, flag::STARTS_PROCESS);
         set(probe.error.is_some(), flag::HAS_ERROR);
         set(probe.known_only, flag::KNOWN_ONLY);
+        set(self.passes, flag::PASSES);
         let ends = |other: &Probe| {
             other.action == Action::Freed
                 && other.symbols.iter().any(|symbol| probe.symbols.contains(symbol))
