@@ -1,0 +1,377 @@
+//! Vulkan on lavapipe, which needs no hardware: functions from three places, and a library that cuts its buffers out of
+//! Vulkan's memory. The judge is what the program itself wrote down.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use memmon::{
+    elf,
+    observe::{Observation, Options, Request, Runtimes},
+    runtimes::vulkan,
+    tables::{
+        Filter,
+        live::{Inspect, LiveAllocation, LiveAsk},
+        snapshot::{Snapshot, Usage},
+    },
+};
+use memmon_tests::memmon::{Ward, process};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+const DRIVERS: &str = "/usr/share/vulkan/icd.d";
+
+/// A manifest of lavapipe, and the environment that has the loader take this driver alone.
+fn lavapipe() -> Option<(&'static str, PathBuf)> {
+    manifest("lvp_icd")
+}
+
+fn manifest(beginning: &str) -> Option<(&'static str, PathBuf)> {
+    let entries = std::fs::read_dir(DRIVERS).ok()?;
+    let found = entries
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(beginning))?;
+    Some(("VK_ICD_FILENAMES", found.path()))
+}
+
+/// What a program writes down about itself.
+#[derive(Debug, Deserialize)]
+struct Truth {
+    name: String,
+    device_local: bool,
+    driver: Driver,
+    allocations: u64,
+    frees: u64,
+    failed: u64,
+    error: i64,
+    /// Handles and sizes.
+    imported: Option<(u64, u64)>,
+    live: BTreeSet<(u64, u64)>,
+}
+
+/// Where vkGetDeviceProcAddr leads.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Driver {
+    vk_allocate_memory: Place,
+    vk_free_memory: Place,
+}
+
+#[derive(Debug, Deserialize)]
+struct Place {
+    file: PathBuf,
+    offset: u64,
+}
+
+impl Truth {
+    fn bytes(&self) -> u64 {
+        self.live.iter().map(|(_, size)| size).sum()
+    }
+}
+
+/// The program, in a folder of its own; none where this system has no Vulkan to build it with.
+fn built(folder: &Path) -> Result<Option<PathBuf>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/program.c");
+    let program = folder.join("program");
+    let built = Command::new("cc")
+        .args(["-O1", "-Wall", "-Werror", "-o"])
+        .args([&program, &source])
+        .arg("-l:libvulkan.so.1")
+        .output()
+        .context("cc is needed for this test")?;
+    if !built.status.success() {
+        let why = String::from_utf8_lossy(&built.stderr);
+        ensure!(
+            why.contains("libvulkan.so.1"),
+            "the program does not build: {why}"
+        );
+        println!("not run: there is no libvulkan.so.1 (Debian: libvulkan1)");
+        return Ok(None);
+    }
+    Ok(Some(program))
+}
+
+/// Runs until it has said what it did; ends with its input.
+fn started(command: &mut Command) -> Result<(Ward, String)> {
+    let mut child: Child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{command:?}"))?;
+    let mut line = String::new();
+    let output = child.stdout.take().context("stdout")?;
+    BufReader::new(output).read_line(&mut line)?;
+    Ok((Ward(child), line))
+}
+
+fn told(command: &mut Command) -> Result<(Ward, Truth)> {
+    let (child, line) = started(command)?;
+    let truth = serde_json::from_str(&line).with_context(|| format!("{command:?}: {line}"))?;
+    Ok((child, truth))
+}
+
+fn observe(only: &[&str]) -> Result<Observation> {
+    let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+    let runtimes = Runtimes::load(&[] as &[&str], &only).map_err(anyhow::Error::msg)?;
+    Ok(Observation::start(
+        Options::default(),
+        runtimes,
+        Duration::from_secs(1),
+    )?)
+}
+
+fn snapshot(observation: &Observation) -> Result<Snapshot> {
+    let (reply, answer) = oneshot::channel();
+    let filter = Filter::default();
+    observation
+        .requests
+        .blocking_send(Request { filter, reply })?;
+    answer.blocking_recv().context("no snapshot")
+}
+
+fn listed(observation: &Observation, pid: u32) -> Result<Vec<LiveAllocation>> {
+    let (reply, answer) = oneshot::channel();
+    let ask = LiveAsk {
+        pids: vec![pid],
+        ..LiveAsk::default()
+    };
+    observation
+        .inspections()
+        .blocking_send(Inspect { ask, reply })?;
+    Ok(answer.blocking_recv().context("no list")?.allocations)
+}
+
+fn rows<'a>(snapshot: &'a Snapshot, pid: u32) -> Result<&'a [Usage]> {
+    let seen = process(snapshot, pid).context("the process is not seen")?;
+    Ok(seen.usage.as_deref().unwrap_or_default())
+}
+
+/// Everything that the program says, by the runtime of that name and by no other.
+fn same(observation: &Observation, pid: u32, truth: &Truth, runtime: &str) -> Result<()> {
+    let snapshot = snapshot(observation)?;
+    let rows = rows(&snapshot, pid)?;
+    let pool = if truth.device_local { "DEVICE" } else { "HOST" };
+    let row = rows
+        .iter()
+        .find(|row| row.pool == pool)
+        .with_context(|| format!("no row of {pool}: {rows:#?}"))?;
+    ensure!(
+        rows.iter().all(|row| row.runtime == runtime),
+        "counted twice: {rows:#?}"
+    );
+    let bytes = Some(truth.bytes());
+    assert_eq!((row.requested_bytes, row.charged_bytes), (bytes, bytes));
+    assert_eq!(row.live_allocations, Some(truth.live.len() as u64));
+    assert_eq!(
+        (row.allocations, row.frees, row.failed_allocations),
+        (
+            Some(truth.allocations),
+            Some(truth.frees),
+            Some(truth.failed)
+        )
+    );
+    assert_eq!((row.device, row.exact), (Some(0), true));
+    let imported = rows.iter().find(|row| row.pool == "IMPORTED");
+    assert_eq!(
+        imported.map(|row| (row.requested_bytes, row.charged_bytes)),
+        truth.imported.map(|(_, size)| (Some(size), Some(0)))
+    );
+    let expected: BTreeSet<(u64, u64)> = truth.live.iter().copied().chain(truth.imported).collect();
+    let list = listed(observation, pid)?;
+    let found: BTreeSet<(u64, u64)> = list
+        .iter()
+        .map(|one| (one.key, one.requested_bytes))
+        .collect();
+    assert_eq!((found, list.len()), (expected.clone(), expected.len()));
+    let failures: Vec<_> = snapshot
+        .failures
+        .iter()
+        .filter(|failure| failure.pid == pid)
+        .map(|failure| (failure.requested_bytes, failure.error_code))
+        .collect();
+    assert_eq!(failures, [(1 << 52, Some(truth.error))]);
+    assert_eq!(snapshot.health.unknown_frees, 0);
+    Ok(())
+}
+
+/// Linked, asked of the instance, asked of the device: to the driver they are the same.
+#[test]
+fn wherever_the_function_comes_from() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(program) = built(folder.path())? else {
+        return Ok(());
+    };
+    let mut drivers = vec![lavapipe()];
+    drivers.push(manifest("radeon_icd"));
+    for (variable, driver) in drivers.into_iter().flatten() {
+        let run = |from: &str| {
+            let mut command = Command::new(&program);
+            // The second driver computes nothing without hardware, but allocates.
+            command.arg(from).env(variable, &driver).env("RADV_FORCE_FAMILY", "navi21");
+            command
+        };
+        // One that runs already makes the libraries known: all is attached before the next begins.
+        let (_before, _) = told(&mut run("linked"))?;
+        let observation = observe(&["vulkan", "vulkan-loader"])?;
+        std::thread::sleep(Duration::from_millis(30));
+        for from in ["linked", "instance", "device"] {
+            let (child, truth) = told(&mut run(from))?;
+            same(&observation, child.0.id(), &truth, "vulkan")
+                .with_context(|| format!("{}, {from}", truth.name))?;
+            println!(
+                "{}, {from}: {} allocations, {} frees, {} failed, {} live as the program has them",
+                truth.name,
+                truth.allocations,
+                truth.frees,
+                truth.failed,
+                truth.live.len()
+            );
+        }
+        observation.stop();
+    }
+    if lavapipe().is_none() {
+        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
+    }
+    Ok(())
+}
+
+/// Where nobody looks into the drivers, the loader counts what goes through it; and nothing else.
+#[test]
+fn the_loader_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (Some(program), Some((variable, driver))) = (built(folder.path())?, lavapipe()) else {
+        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
+        return Ok(());
+    };
+    let run = |from: &str| {
+        let mut command = Command::new(&program);
+        command.arg(from).env(variable, &driver);
+        command
+    };
+    let (_before, _) = told(&mut run("linked"))?;
+    let observation = observe(&["vulkan-loader"])?;
+    std::thread::sleep(Duration::from_millis(30));
+    for from in ["linked", "instance"] {
+        let (child, truth) = told(&mut run(from))?;
+        same(&observation, child.0.id(), &truth, "vulkan-loader").context(from)?;
+    }
+    let (child, _) = told(&mut run("device"))?;
+    let snapshot = snapshot(&observation)?;
+    let rows = rows(&snapshot, child.0.id()).unwrap_or_default();
+    ensure!(rows.is_empty(), "{rows:#?}");
+    observation.stop();
+    Ok(())
+}
+
+/// What is found in the file is what vkGetDeviceProcAddr hands out.
+#[test]
+fn the_drivers_own_functions() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(program) = built(folder.path())? else {
+        return Ok(());
+    };
+    let mut judged = 0;
+    for (variable, driver) in [lavapipe(), manifest("radeon_icd")].into_iter().flatten() {
+        let mut command = Command::new(&program);
+        command.env(variable, driver).env("RADV_FORCE_FAMILY", "navi21");
+        let (_child, truth) = told(&mut command)?;
+        let places = truth.driver;
+        assert_eq!(places.vk_allocate_memory.file, places.vk_free_memory.file);
+        let file = std::fs::File::open(&places.vk_allocate_memory.file)?;
+        let library = elf::Library::open(&file)?;
+        let understood = vulkan::understand(&library).map_err(anyhow::Error::msg)?;
+        for (constant, place) in [
+            ("allocate_memory", &places.vk_allocate_memory),
+            ("free_memory", &places.vk_free_memory),
+        ] {
+            assert_eq!(
+                understood.constants.get(constant).copied(),
+                Some(i64::try_from(place.offset)?),
+                "{constant} of {}",
+                place.file.display()
+            );
+        }
+        println!(
+            "{}: vkAllocateMemory at {:#x}, vkFreeMemory at {:#x} of {}",
+            truth.name,
+            places.vk_allocate_memory.offset,
+            places.vk_free_memory.offset,
+            places.vk_allocate_memory.file.display()
+        );
+        judged += 1;
+    }
+    if judged == 0 {
+        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
+    }
+    Ok(())
+}
+
+/// What wgpu's program writes down.
+#[derive(Debug, Deserialize)]
+struct Buffers {
+    created: u64,
+    destroyed: u64,
+    live_bytes: u64,
+}
+
+/// Its buffers are parts of Vulkan's blocks: these are counted, once. Without Vulkan in sight, the buffers are.
+#[test]
+fn buffers_of_wgpu() -> Result<()> {
+    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
+    let python = Path::new(&lab).join("wgpu/bin/python");
+    let (true, Some((variable, driver))) = (python.is_file(), lavapipe()) else {
+        println!("not run: there is no wgpu in {} or no lavapipe", python.display());
+        return Ok(());
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/buffers.py");
+    let run = || -> Result<(Ward, Buffers)> {
+        let mut command = Command::new(&python);
+        command.arg(&script).env(variable, &driver).env("WGPU_BACKEND_TYPE", "Vulkan");
+        let (child, line) = started(&mut command)?;
+        let truth = serde_json::from_str(&line).with_context(|| line.clone())?;
+        Ok((child, truth))
+    };
+    let (_before, _) = run()?;
+    // The buffers alone.
+    let observation = observe(&["wgpu"])?;
+    std::thread::sleep(Duration::from_millis(30));
+    let (child, truth) = run()?;
+    let seen = snapshot(&observation)?;
+    let [row] = rows(&seen, child.0.id())? else {
+        anyhow::bail!("one row: {:#?}", rows(&seen, child.0.id())?);
+    };
+    assert_eq!(
+        (row.runtime.as_str(), row.allocations, row.frees),
+        ("wgpu", Some(truth.created), Some(truth.destroyed))
+    );
+    assert_eq!(row.charged_bytes, Some(truth.live_bytes));
+    assert_eq!(row.live_allocations, Some(truth.created - truth.destroyed));
+    observation.stop();
+    // With everything below.
+    let observation = observe(&["wgpu", "vulkan", "vulkan-loader"])?;
+    std::thread::sleep(Duration::from_millis(30));
+    let (child, truth) = run()?;
+    let seen = snapshot(&observation)?;
+    let rows = rows(&seen, child.0.id())?;
+    ensure!(
+        !rows.is_empty() && rows.iter().all(|row| row.runtime == "vulkan"),
+        "Vulkan alone counts: {rows:#?}"
+    );
+    let charged: u64 = rows.iter().filter_map(|row| row.charged_bytes).sum();
+    let blocks: u64 = rows.iter().filter_map(|row| row.live_allocations).sum();
+    ensure!(
+        charged >= truth.live_bytes && blocks < truth.created - truth.destroyed,
+        "{charged} bytes in {blocks} blocks for {truth:?}"
+    );
+    println!(
+        "{} buffers created, {} destroyed, {} bytes left: {charged} bytes of Vulkan's in {blocks} blocks",
+        truth.created, truth.destroyed, truth.live_bytes
+    );
+    observation.stop();
+    Ok(())
+}
