@@ -2,6 +2,7 @@
 #ifndef VULKAN_H
 #define VULKAN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define VK_SUCCESS 0
@@ -60,6 +61,14 @@ typedef struct {
     uint64_t allocationSize;
     uint32_t memoryTypeIndex;
 } VkMemoryAllocateInfo;
+
+typedef struct {
+    void *pUserData;
+    void *(*pfnAllocation)(void *, size_t, size_t, int);
+    void *(*pfnReallocation)(void *, void *, size_t, size_t, int);
+    void (*pfnFree)(void *, void *);
+    void *pfnInternalAllocation, *pfnInternalFree;
+} VkAllocationCallbacks;
 
 /* Any structure of a `pNext` chain begins so. */
 typedef struct {
