@@ -43,6 +43,7 @@ fn manifest(beginning: &str) -> Option<(&'static str, PathBuf)> {
 #[derive(Debug)]
 struct Truth {
     name: String,
+    device: i64,
     device_local: bool,
     /// Where vkGetDeviceProcAddr leads for vkAllocateMemory and vkFreeMemory.
     driver: [Place; 2],
@@ -74,6 +75,7 @@ impl Truth {
         };
         Ok(Self {
             name: said["name"].as_str().context("a name")?.to_owned(),
+            device: said["device"].as_i64().context("a device")?,
             device_local: said["device_local"].as_bool().context("device_local")?,
             driver: [place("vkAllocateMemory")?, place("vkFreeMemory")?],
             allocations: number("allocations")?,
@@ -191,7 +193,7 @@ fn same(observation: &Observation, pid: u32, truth: &Truth, runtime: &str) -> Re
             Some(truth.failed)
         )
     );
-    assert_eq!((row.device, row.exact), (Some(0), true));
+    assert_eq!((row.device, row.exact), (Some(truth.device), true));
     let imported = rows.iter().find(|row| row.pool == "IMPORTED");
     assert_eq!(
         imported.map(|row| (row.requested_bytes, row.charged_bytes)),
@@ -283,6 +285,64 @@ fn the_loader_alone() -> Result<()> {
     let snapshot = snapshot(&observation)?;
     let rows = rows(&snapshot, child.0.id()).unwrap_or_default();
     ensure!(rows.is_empty(), "{rows:#?}");
+    observation.stop();
+    Ok(())
+}
+
+/// A driver of which nobody knows where its functions are, beside one that is understood and mapped, too: what goes
+/// through the loader is counted there. With two devices and two kinds of memory.
+#[test]
+fn a_driver_that_nobody_understands() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (Some(program), Some((variable, lavapipe))) = (built(folder.path())?, lavapipe()) else {
+        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
+        return Ok(());
+    };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/driver.c");
+    let driver = folder.path().join("libvulkan_double.so");
+    let status = Command::new("cc")
+        .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-o"])
+        .args([&driver, &source])
+        .status()?;
+    ensure!(status.success(), "cc {}", source.display());
+    let manifest = folder.path().join("double_icd.json");
+    let icd = serde_json::json!({
+        "file_format_version": "1.0.0",
+        "ICD": {"library_path": driver, "api_version": "1.1.0"},
+    });
+    std::fs::write(&manifest, icd.to_string())?;
+    let drivers = std::env::join_paths([&manifest, &lavapipe])?;
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(words).env(variable, &drivers);
+        command
+    };
+    let (_before, _) = told(&mut run(&["linked"]))?;
+    let observation = observe(&["vulkan", "vulkan-loader"])?;
+    std::thread::sleep(Duration::from_millis(30));
+    for (words, runtime) in [
+        (["linked", "0", "0"], "vulkan-loader"),
+        (["instance", "1", "1"], "vulkan-loader"),
+        (["linked", "2", "0"], "vulkan"),
+        (["device", "2", "0"], "vulkan"),
+    ] {
+        let (child, truth) = told(&mut run(&words))?;
+        same(&observation, child.0.id(), &truth, runtime)
+            .with_context(|| format!("{}, {words:?}", truth.name))?;
+    }
+    // What comes to this driver directly, nobody sees.
+    let (child, _) = told(&mut run(&["device", "1", "1"]))?;
+    let snapshot = snapshot(&observation)?;
+    let rows = rows(&snapshot, child.0.id()).unwrap_or_default();
+    ensure!(rows.is_empty(), "{rows:#?}");
+    // And that is said.
+    let library = snapshot
+        .libraries
+        .iter()
+        .find(|library| Path::new(&library.path) == driver)
+        .context("the driver is not told of")?;
+    let problem = library.problem.as_deref().unwrap_or_default();
+    ensure!(problem.contains("no map of"), "{problem}");
     observation.stop();
     Ok(())
 }

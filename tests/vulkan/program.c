@@ -1,7 +1,8 @@
 /* Allocates by a known pattern through Vulkan and writes down what it holds, then waits for its input to end.
  *
- *   program linked|instance|device      where it has vkAllocateMemory and vkFreeMemory from
+ *   program linked|instance|device [DEVICE [TYPE]]
  *
+ * The first is where it has vkAllocateMemory and vkFreeMemory from; the others count from 0.
  * Its line is JSON. `driver` is where the pointers of vkGetDeviceProcAddr lead to. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -40,7 +41,10 @@ int main(int argc, char **argv) {
     uint32_t count = 8;
     if (vkEnumeratePhysicalDevices(instance, &count, devices) || !count)
         return fail("no device");
-    VkPhysicalDevice physical = devices[0];
+    uint32_t number = argc > 2 ? (uint32_t)atoi(argv[2]) : 0, type = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
+    if (number >= count)
+        return fail("no such device");
+    VkPhysicalDevice physical = devices[number];
     char properties[4096];
     vkGetPhysicalDeviceProperties(physical, properties);
     VkPhysicalDeviceMemoryProperties memory;
@@ -85,7 +89,8 @@ int main(int argc, char **argv) {
         sizes[i] = 4096 * (uint64_t)(i + 1) + 64;
         VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
                                      .pNext = i % 3 ? (i % 3 == 1 ? &first : &second) : NULL,
-                                     .allocationSize = sizes[i]};
+                                     .allocationSize = sizes[i],
+                                     .memoryTypeIndex = type};
         if (allocate(device, &info, NULL, &made[i]))
             return fail("vkAllocateMemory");
     }
@@ -97,7 +102,7 @@ int main(int argc, char **argv) {
     /* Legal, and frees nothing. */
     release(device, 0, NULL);
 
-    VkMemoryAllocateInfo huge = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = 1ull << 62};
+    VkMemoryAllocateInfo huge = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = 1ull << 62, .memoryTypeIndex = type};
     VkDeviceMemory nothing = 0;
     VkResult error = allocate(device, &huge, NULL, &nothing);
     if (error == VK_SUCCESS) {
@@ -124,8 +129,8 @@ int main(int argc, char **argv) {
         import = allocate(device, &info, NULL, &imported);
     }
 
-    printf("{\"name\": \"%s\", \"device_local\": %s, \"driver\": {", properties + 20,
-           !memory.memoryTypeCount || memory.memoryTypes[0].propertyFlags & 1 ? "true" : "false");
+    printf("{\"name\": \"%s\", \"device\": %u, \"device_local\": %s, \"driver\": {", properties + 20, number,
+           !memory.memoryTypeCount || memory.memoryTypes[type].propertyFlags & 1 ? "true" : "false");
     place("vkAllocateMemory", own_allocate, ", ");
     place("vkFreeMemory", own_release, "");
     printf("}, \"allocations\": %d, \"frees\": %d, \"failed\": %d, \"error\": %d, \"imported\": ", allocations, frees,
