@@ -210,9 +210,18 @@ fn same(observation: &Observation, pid: u32, truth: &Truth, runtime: &str) -> Re
         .failures
         .iter()
         .filter(|failure| failure.pid == pid)
-        .map(|failure| (failure.requested_bytes, failure.error_code))
+        .map(|failure| {
+            (
+                failure.requested_bytes,
+                failure.error_code,
+                failure.api.as_deref(),
+            )
+        })
         .collect();
-    assert_eq!(failures, [(1 << 62, Some(truth.error))]);
+    assert_eq!(
+        failures,
+        [(1 << 62, Some(truth.error), Some("vkAllocateMemory"))]
+    );
     assert_eq!(snapshot.health.unknown_frees, 0);
     Ok(())
 }
@@ -395,6 +404,8 @@ struct Buffers {
     created: u64,
     destroyed: u64,
     live_bytes: u64,
+    /// One for which Vulkan is asked for more.
+    large: u64,
 }
 
 impl Buffers {
@@ -405,6 +416,7 @@ impl Buffers {
             created: number("created")?,
             destroyed: number("destroyed")?,
             live_bytes: number("live_bytes")?,
+            large: number("large")?,
         })
     }
 }
@@ -463,6 +475,13 @@ fn buffers_of_wgpu() -> Result<()> {
     ensure!(
         charged >= truth.live_bytes && blocks < truth.created - truth.destroyed,
         "{charged} bytes in {blocks} blocks for {truth:?}"
+    );
+    let list = listed(&observation, child.0.id())?;
+    // The first block was taken for the device itself.
+    ensure!(
+        list.iter().any(|block| block.requested_bytes >= truth.large
+            && block.api.as_deref() == Some("wgpuDeviceCreateBuffer")),
+        "{list:#?}"
     );
     println!(
         "{} buffers created, {} destroyed, {} bytes left: {charged} bytes of Vulkan's in {blocks} blocks",

@@ -6,23 +6,27 @@ import sys
 import wgpu
 
 COUNT = 100
+LARGE = 128 << 20
 
 adapter = wgpu.gpu.request_adapter_sync(power_preference="high-performance")
 device = adapter.request_device_sync()
+usage = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST
 buffers = []
 for number in range(COUNT):
-    size = 1024 * (number + 1)
-    buffers.append(device.create_buffer(size=size, usage=wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_DST))
+    buffers.append(device.create_buffer(size=1024 * (number + 1), usage=usage))
 for number, buffer in enumerate(buffers):
     if number % 5:
         buffer.destroy()
-live = [buffer for number, buffer in enumerate(buffers) if number % 5 == 0]
+# More than is left of the block that the device began with.
+large = device.create_buffer(size=LARGE, usage=usage)
+live = [large] + [buffer for number, buffer in enumerate(buffers) if number % 5 == 0]
 print(
     json.dumps(
         {
             "adapter": adapter.info["device"],
-            "created": COUNT,
-            "destroyed": COUNT - len(live),
+            "created": COUNT + 1,
+            "destroyed": COUNT + 1 - len(live),
+            "large": LARGE,
             "live_bytes": sum(buffer.size for buffer in live),
         }
     ),
