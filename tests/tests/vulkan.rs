@@ -164,7 +164,7 @@ fn listed(observation: &Observation, pid: u32) -> Result<Vec<LiveAllocation>> {
     Ok(answer.blocking_recv().context("no list")?.allocations)
 }
 
-fn rows<'a>(snapshot: &'a Snapshot, pid: u32) -> Result<&'a [Usage]> {
+fn rows(snapshot: &Snapshot, pid: u32) -> Result<&[Usage]> {
     let seen = process(snapshot, pid).context("the process is not seen")?;
     Ok(seen.usage.as_deref().unwrap_or_default())
 }

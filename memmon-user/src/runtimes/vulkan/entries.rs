@@ -225,8 +225,13 @@ fn hash(name: &[u8]) -> u32 {
 fn map_of(parts: &[Part], names: &Names) -> Result<Map, EntriesError> {
     let mut found: Vec<Map> = Vec::new();
     for part in parts {
+        let hashes = part.words(hash(names.anchor.as_bytes()));
+        let hashes: Vec<u64> = hashes.take(MAX_PLACES).collect();
+        if hashes.is_empty() {
+            continue;
+        }
         let pools = part.texts(names.anchor);
-        for hash_at in part.words(hash(names.anchor.as_bytes())).take(MAX_PLACES) {
+        for hash_at in hashes {
             // Names and entries are constants of one file: they lie in one part.
             for name_at in &pools {
                 let map = map_at(part, hash_at.wrapping_sub(4), *name_at);

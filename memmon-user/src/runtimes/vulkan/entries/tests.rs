@@ -17,19 +17,19 @@ fn source(names: &Names, table: &str, count: usize) -> String {
     );
     for (index, name) in all.iter().enumerate() {
         let index = (index * 7) % count;
-        let _ = write!(strings, "\"{name}\\0\"\n");
-        let _ = write!(
+        let _ = writeln!(strings, "\"{name}\\0\"");
+        let _ = writeln!(
             entries,
-            "{{{offset}, {:#x}, {index}}},\n",
+            "{{{offset}, {:#x}, {index}}},",
             hash(name.as_bytes())
         );
         // Not everything is there.
-        if names.filled.contains(&name.as_str()) || index % 3 == 0 {
-            let _ = write!(
+        if names.filled.contains(&name.as_str()) || index.is_multiple_of(3) {
+            let _ = writeln!(
                 functions,
-                "static int own_{name}(void) {{ return {index}; }}\n"
+                "static int own_{name}(void) {{ return {index}; }}"
             );
-            let _ = write!(slots, "[{index}] = own_{name},\n");
+            let _ = writeln!(slots, "[{index}] = own_{name},");
         }
         offset += name.len() + 1;
     }
