@@ -86,8 +86,8 @@ const DEVICE: Names = Names {
 /// More names than any version of Vulkan will have for a while.
 const MAX_NAMES: usize = 8_192;
 const MAX_NAME: usize = 256;
-/// Places where a hash or a name is found that are looked at.
-const MAX_PLACES: usize = 32;
+/// Places where a hash or a name is found that are looked at. Real drivers have one or two.
+const MAX_PLACES: usize = 8;
 /// The largest part of a file that is searched.
 const MAX_SEARCHED: usize = 256 << 20;
 /// Instructions until a function of three lines has handed on its table.
@@ -111,7 +111,9 @@ pub fn find(library: &Library, export: u64) -> Result<Entries, EntriesError> {
         map_of(&constant, &INSTANCE)?,
     ];
     let [device, physical, instance] = &maps;
-    let instance_at = handed_on(library, export).ok_or(EntriesError::NoTable)?;
+    let instance_at = handed_on(library, export)
+        .filter(|table| instance.describes(library, *table, &INSTANCE))
+        .ok_or(EntriesError::NoTable)?;
     let referenced = |address| constant.iter().any(|part| part.loads_address(address));
     let tables: BTreeSet<u64> = neighbours(
         instance_at,
@@ -119,8 +121,7 @@ pub fn find(library: &Library, export: u64) -> Result<Entries, EntriesError> {
     )
     .into_iter()
     .filter(|(device_at, physical_at)| {
-        instance.describes(library, instance_at, &INSTANCE)
-            && physical.describes(library, *physical_at, &PHYSICAL)
+        physical.describes(library, *physical_at, &PHYSICAL)
             && device.describes(library, *device_at, &DEVICE)
     })
     .map(|(device_at, _)| device_at)

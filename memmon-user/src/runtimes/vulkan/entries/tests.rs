@@ -205,7 +205,7 @@ fn what_does_not_fit_is_an_error() {
         (
             "another table is handed on",
             good.replace("opaque(name, &own_instance)", "opaque(name, &own_physical)"),
-            EntriesError::NoNeighbour,
+            EntriesError::NoTable,
         ),
         (
             "no table is handed on",
