@@ -9,8 +9,8 @@ use crate::{
     shell::{capture, run, step},
 };
 
-/// The wheel that the tests run.
-const WGPU: &str = "wgpu==0.32.0";
+/// The wheel that the tests run: the last one for each Python that is looked for.
+const WGPU: &str = "wgpu==0.31.0";
 
 /// Installs what is missing and can be had; tests that miss something say so, and are not run.
 pub fn prepare(cache: &Path) {
