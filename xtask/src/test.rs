@@ -105,6 +105,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let prometheus = prometheus::folder(&cache);
     check("Perfetto", perfetto::install(&cache));
+    lab::vulkan::prepare(&cache);
     let binary = build::release(&repository)?;
 
     check("verifier", verified(&binary, root));

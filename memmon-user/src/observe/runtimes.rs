@@ -9,7 +9,7 @@ use crate::{
     runtimes::{
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
-        tt_metal,
+        tt_metal, vulkan,
     },
     tables::facts::{PoolFacts, RuntimeFacts},
 };
@@ -103,6 +103,7 @@ impl Runtimes {
         let resolve: Option<Resolve> = match profile.resolver.as_deref() {
             None => None,
             Some("tt-metal") => Some(tt_metal::understand),
+            Some("vulkan") => Some(vulkan::understand),
             Some(other) => {
                 return Err(format!(
                     "its profile asks for the resolver `{other}`, which there is none of"

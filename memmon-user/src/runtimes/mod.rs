@@ -3,3 +3,4 @@
 pub mod profile;
 pub mod resolver;
 pub mod tt_metal;
+pub mod vulkan;

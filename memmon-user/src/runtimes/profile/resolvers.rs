@@ -28,7 +28,9 @@ impl Resolver {
     }
 }
 
-static ALL: [Resolver; 1] = [Resolver {
+static ALL: [Resolver; 2] = [TT_METAL, VULKAN];
+
+const TT_METAL: Resolver = Resolver {
     name: "tt-metal",
     // As `tt_metal::layout::Layout::constants` names them.
     constants: &[
@@ -63,7 +65,15 @@ static ALL: [Resolver; 1] = [Resolver {
             ],
         ),
     ],
-}];
+};
+
+const VULKAN: Resolver = Resolver {
+    name: "vulkan",
+    // Of drivers; the loader needs none.
+    constants: &["allocate_memory", "free_memory"],
+    places_devices: false,
+    releases: &[("lavapipe of Mesa 22.3.6", &[0x1f_0fb0, 0x1f_1320])],
+};
 
 /// The resolver of this name.
 pub fn find(name: &str) -> Option<&'static Resolver> {
