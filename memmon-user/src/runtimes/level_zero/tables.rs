@@ -58,8 +58,6 @@ const TABLES: [Table; 3] = [
             needed("mem_alloc_device", "zeMemAllocDevice", 1),
             needed("mem_alloc_host", "zeMemAllocHost", 2),
             needed("mem_free", "zeMemFree", 3),
-            other("mem_open_ipc", "zeMemOpenIpcHandle", 7),
-            other("mem_close_ipc", "zeMemCloseIpcHandle", 8),
             other("mem_free_ext", "zeMemFreeExt", 9),
         ],
     },
@@ -146,7 +144,7 @@ pub(super) struct Found {
     pub function: Function,
     /// Through which the loader calls.
     pub table: u64,
-    /// The export, where it is a function of its own.
+    /// The export, where it is another function.
     pub export: Option<u64>,
 }
 

@@ -35,10 +35,20 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 1] = [(
-    "built-in tt_metal/profile.toml",
-    include_str!("../tt_metal/profile.toml"),
-)];
+const BUILT_IN: [(&str, &str); 3] = [
+    (
+        "built-in tt_metal/profile.toml",
+        include_str!("../tt_metal/profile.toml"),
+    ),
+    (
+        "built-in level_zero/driver.toml",
+        include_str!("../level_zero/driver.toml"),
+    ),
+    (
+        "built-in level_zero/loader.toml",
+        include_str!("../level_zero/loader.toml"),
+    ),
+];
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {

@@ -1,0 +1,274 @@
+//! Level Zero on Intel's real driver, which emulates a GPU where it is told to: through the loader, through the tables
+//! that the driver hands out, and both ways in one process. The judge is what the program itself wrote down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use memmon_tests::{
+    lab::{Step, Workload},
+    memmon::Daemon,
+    raw::Connection,
+};
+use serde_json::{Value, json};
+
+const LOADER: &str = "/usr/lib/x86_64-linux-gnu/libze_loader.so.1";
+const DRIVER: &str = "/usr/lib/x86_64-linux-gnu/libze_intel_gpu.so.1";
+/// The driver's functions are counted; where there is none that is understood, the loader's.
+const COUNTS: &str = "level-zero";
+
+/// Says what keeps the tests from being run.
+fn missing() -> bool {
+    let absent = [LOADER, DRIVER]
+        .into_iter()
+        .find(|file| !Path::new(file).exists());
+    if let Some(file) = absent {
+        println!(
+            "not run on Level Zero: {file} is not there; `cargo xtask test` installs it where it can be had"
+        );
+    }
+    absent.is_some()
+}
+
+fn program(dir: &Path) -> Result<PathBuf> {
+    let program = dir.join("workload");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("level-zero/workload.c");
+    let status = Command::new("cc")
+        .args(["-g0", "-O1", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status()
+        .context("cc is needed for this test")?;
+    ensure!(status.success(), "cc: {status}");
+    Ok(program)
+}
+
+/// The program, on this many devices that the driver emulates: it writes the commands for one into a file, where it is
+/// run.
+fn emulated(program: &Path, way: &str, devices: u32) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg(way)
+        .current_dir(program.parent().unwrap_or(Path::new("/tmp")))
+        .env("NEOReadDebugKeys", "1")
+        .env("SetCommandStreamReceiver", "1")
+        .env("ProductFamilyOverride", "dg2")
+        .env("CreateMultipleRootDevices", devices.to_string());
+    command
+}
+
+/// Pool and device → requested bytes, live, allocations, frees, failures.
+type Numbers = BTreeMap<(String, Option<i64>), [u64; 5]>;
+
+/// Pool, what its free will name, and bytes.
+type One = (String, u64, u64);
+
+/// The program's own books.
+#[derive(Debug, Default, PartialEq)]
+struct Books {
+    numbers: Numbers,
+    live: Vec<One>,
+    /// Codes of failures, in order.
+    errors: Vec<u64>,
+}
+
+fn said(step: &Step) -> Result<Books> {
+    let device = |number: i64| (number >= 0).then_some(number);
+    let mut books = Books::default();
+    let rows: Vec<(String, i64, u64, u64, u64)> =
+        serde_json::from_value(step.said["rows"].clone())?;
+    for (pool, number, allocations, frees, failed) in rows {
+        let row = [0, 0, allocations, frees, failed];
+        books.numbers.insert((pool, device(number)), row);
+    }
+    let live: Vec<(String, i64, u64, u64)> = serde_json::from_value(step.said["live"].clone())?;
+    for (pool, number, key, size) in live {
+        let row = books
+            .numbers
+            .get_mut(&(pool.clone(), device(number)))
+            .context("a row")?;
+        row[0] += size;
+        row[1] += 1;
+        books.live.push((pool, key, size));
+    }
+    books.live.sort_unstable();
+    books.errors = serde_json::from_value(step.said["errors"].clone())?;
+    Ok(books)
+}
+
+/// What was seen of a process, and more.
+#[derive(Debug, Default)]
+struct Seen {
+    books: Books,
+    runtimes: BTreeSet<String>,
+    /// The functions that are said to have allocated.
+    functions: BTreeSet<String>,
+    unknown_frees: u64,
+    /// Of the libraries: what is not understood of them.
+    problems: Vec<String>,
+}
+
+fn look(daemon: &Daemon, pid: u32) -> Result<Seen> {
+    let mut client = Connection::open(&daemon.socket())?;
+    let answer = client.ask(json!("snapshot"))?;
+    let snapshot = &answer["snapshot"];
+    let listed = client.ask(json!({"live": {"pids": [pid]}}))?;
+    let of_it = |list: &Value| -> Vec<Value> {
+        let all = list.as_array().into_iter().flatten();
+        all.filter(|one| one["pid"] == pid).cloned().collect()
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut seen = Seen {
+        unknown_frees: snapshot["health"]["unknown_frees"]
+            .as_u64()
+            .context("health")?,
+        ..Seen::default()
+    };
+    for process in of_it(&snapshot["processes"]) {
+        ensure!(process["since"] == "start", "{process}");
+        for usage in process["usage"].as_array().into_iter().flatten() {
+            let count = |what: &str| usage[what].as_u64().context("a number that is not known");
+            ensure!(usage["exact"] == true, "{usage}");
+            let row = [
+                count("requested_bytes")?,
+                count("live_allocations")?,
+                count("allocations")?,
+                count("frees")?,
+                count("failed_allocations")?,
+            ];
+            if row == [0; 5] {
+                continue;
+            }
+            assert_eq!(usage["charged_bytes"].as_u64(), Some(row[0]), "{usage}");
+            let place = (text(&usage["pool"]), usage["device"].as_i64());
+            seen.books.numbers.insert(place, row);
+            seen.runtimes.insert(text(&usage["runtime"]));
+        }
+    }
+    for one in of_it(&listed["live"]["allocations"]) {
+        let number = |what: &str| one[what].as_u64().context("a number");
+        let entry = (
+            text(&one["pool"]),
+            number("key")?,
+            number("requested_bytes")?,
+        );
+        assert_eq!(one["address"].as_u64(), Some(entry.1), "{one}");
+        seen.books.live.push(entry);
+        seen.functions.insert(text(&one["api"]));
+    }
+    seen.books.live.sort_unstable();
+    let mut failures = of_it(&snapshot["failures"]);
+    failures.sort_by_key(|failure| failure["number"].as_u64());
+    seen.books.errors = failures
+        .iter()
+        .map(|failure| failure["error_code"].as_u64().unwrap_or_default())
+        .collect();
+    for library in snapshot["libraries"].as_array().into_iter().flatten() {
+        let path = text(&library["path"]);
+        if path.contains("libze_") && !library["problem"].is_null() {
+            seen.problems
+                .push(format!("{path}: {}", library["problem"]));
+        }
+    }
+    Ok(seen)
+}
+
+/// Everything is there as the program has it, and once.
+fn observed(way: &str, devices: u32, args: &[&str], counts: &str) -> Result<Seen> {
+    let dir = tempfile::tempdir()?;
+    let program = program(dir.path())?;
+    // Whoever has the libraries open lets them be found.
+    let mut before = Workload::spawn(emulated(&program, "both", 1))?;
+    before.expect_step()?;
+    let daemon = Daemon::start(args)?;
+    daemon.wait_for("its process", |snapshot| {
+        let mut all = snapshot.processes.iter();
+        all.find(|process| process.pid == before.pid()).map(|_| ())
+    })?;
+    // Start times are told in hundredths of a second: surely after the attachment.
+    thread::sleep(Duration::from_millis(30));
+    let mut workload = Workload::spawn(emulated(&program, way, devices))?;
+    workload.expect_step()?;
+    let step = workload.expect_step()?;
+    let seen = look(&daemon, step.pid)?;
+    let books = said(&step)?;
+    let sum = |index: usize| books.numbers.values().map(|row| row[index]).sum::<u64>();
+    ensure!((sum(1), sum(2), sum(3)) == (30, 150, 120) && sum(4) > 3);
+    assert_eq!(seen.books, books);
+    assert_eq!(seen.unknown_frees, 0);
+    assert_eq!(seen.runtimes, BTreeSet::from([counts.to_owned()]));
+    ensure!(workload.step()?.is_none() && workload.wait()?.success());
+    before.wait()?;
+    println!(
+        "{way}, {devices} device(s): {} allocations, {} frees, {} failures, {} live of {} bytes",
+        sum(2),
+        sum(3),
+        sum(4),
+        sum(1),
+        sum(0)
+    );
+    Ok(seen)
+}
+
+fn functions(seen: &Seen) -> Vec<&str> {
+    seen.functions.iter().map(String::as_str).collect()
+}
+
+const FUNCTIONS: [&str; 3] = ["zeMemAllocDevice", "zeMemAllocHost", "zeMemAllocShared"];
+
+#[test]
+fn through_the_loader() -> Result<()> {
+    if missing() {
+        return Ok(());
+    }
+    for devices in [1, 2] {
+        let seen = observed("loader", devices, &[], COUNTS)?;
+        assert_eq!(seen.problems, [""; 0]);
+        assert_eq!(functions(&seen), FUNCTIONS);
+    }
+    Ok(())
+}
+
+/// Past the loader: no symbol tells where the driver's functions are.
+#[test]
+fn through_the_drivers_table() -> Result<()> {
+    if missing() {
+        return Ok(());
+    }
+    for devices in [1, 2] {
+        let seen = observed("table", devices, &[], COUNTS)?;
+        assert_eq!(seen.problems, [""; 0]);
+        assert_eq!(functions(&seen), FUNCTIONS);
+    }
+    Ok(())
+}
+
+/// What comes through the loader comes to the driver, too, and counts once.
+#[test]
+fn both_ways_in_one_process() -> Result<()> {
+    if missing() {
+        return Ok(());
+    }
+    for devices in [1, 2] {
+        let seen = observed("both", devices, &[], COUNTS)?;
+        assert_eq!(functions(&seen), FUNCTIONS);
+    }
+    Ok(())
+}
+
+/// Where the driver is not known, the loader's functions count by themselves.
+#[test]
+fn the_loader_alone() -> Result<()> {
+    if missing() {
+        return Ok(());
+    }
+    let only = ["--runtime", "level-zero-loader"];
+    let seen = observed("loader", 2, &only, "level-zero-loader")?;
+    assert_eq!(functions(&seen), FUNCTIONS);
+    Ok(())
+}
