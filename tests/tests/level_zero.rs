@@ -144,8 +144,10 @@ fn look(daemon: &Daemon, pid: u32) -> Result<Seen> {
             if row == [0; 5] {
                 continue;
             }
-            assert_eq!(usage["charged_bytes"].as_u64(), Some(row[0]), "{usage}");
             let place = (text(&usage["pool"]), usage["device"].as_i64());
+            // Memory of somebody else's takes nothing here.
+            let charged = (place.0 != "IMPORTED").then_some(row[0]);
+            assert_eq!(usage["charged_bytes"].as_u64(), charged, "{usage}");
             seen.books.numbers.insert(place, row);
             seen.runtimes.insert(text(&usage["runtime"]));
         }

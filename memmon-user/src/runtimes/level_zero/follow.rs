@@ -170,7 +170,9 @@ impl State {
     }
 
     fn lanes(&self, register: Register) -> Lanes {
-        let lanes = register.is_vector_register().then(|| self.vector.get(register.number()));
+        let lanes = register
+            .is_vector_register()
+            .then(|| self.vector.get(register.number()));
         lanes.flatten().copied().unwrap_or([Value::Unknown; 4])
     }
 
@@ -343,7 +345,9 @@ impl Follower<'_> {
                 }
             }
             inner.set(Register::RSP, Value::Stack(0));
-            inner.cells.retain(|place, _| !matches!(place, Place::Stack(_)));
+            inner
+                .cells
+                .retain(|place, _| !matches!(place, Place::Stack(_)));
             self.later(target, inner);
         }
         state.clobber();
@@ -357,7 +361,10 @@ impl Follower<'_> {
         let written = |access| {
             matches!(
                 access,
-                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+                OpAccess::Write
+                    | OpAccess::CondWrite
+                    | OpAccess::ReadWrite
+                    | OpAccess::ReadCondWrite
             )
         };
         let registers: Vec<Register> = info
@@ -444,7 +451,11 @@ impl Follower<'_> {
             Mnemonic::Add | Mnemonic::Sub if to.is_gpr64() && is_immediate(instruction, 1) => {
                 let delta = instruction.immediate(1).cast_signed();
                 let subtracts = instruction.mnemonic() == Mnemonic::Sub;
-                let delta = if subtracts { delta.wrapping_neg() } else { delta };
+                let delta = if subtracts {
+                    delta.wrapping_neg()
+                } else {
+                    delta
+                };
                 state.set(to, state.get(to).plus(delta));
             }
             _ => return self.vector(instruction, state),
@@ -459,7 +470,11 @@ impl Follower<'_> {
         // Forms of three operands take what they keep from the second, those of two from the first.
         let last = instruction.op_count().saturating_sub(1);
         let three = instruction.op_count() == 3 && instruction.op_kind(2) != OpKind::Immediate8;
-        let kept = if three { instruction.op1_register() } else { to };
+        let kept = if three {
+            instruction.op1_register()
+        } else {
+            to
+        };
         let [low, high, ..] = state.lanes(kept);
         match instruction.mnemonic() {
             Mnemonic::Movups

@@ -11,8 +11,13 @@ use crate::{elf::Library, runtimes::resolver::Understood};
 pub fn understand(library: &Library) -> Result<Understood, String> {
     let found = tables::find(library).map_err(|error| error.to_string())?;
     let mut understood = Understood::without_model("decoded");
-    let code = library.segments().iter().filter(|segment| segment.executable);
-    let end = code.map(|segment| segment.address.saturating_add(segment.file_size)).max();
+    let code = library
+        .segments()
+        .iter()
+        .filter(|segment| segment.executable);
+    let end = code
+        .map(|segment| segment.address.saturating_add(segment.file_size))
+        .max();
     // Whether a caller is the library itself is asked by that.
     let end = end.unwrap_or_default().cast_signed();
     understood.constants.insert("end".to_owned(), end);

@@ -64,7 +64,13 @@ fn tables_are_read_whatever_the_compiler_made_of_them() {
         &["-Os"],
         &["-O2", "-fno-plt", "-fstack-protector-all"],
     ];
-    let ways: [&[&str]; 5] = [&[], &["-DTRACING"], &["-DOBJECT"], &["-DHELPER"], &["-DJUMPS"]];
+    let ways: [&[&str]; 5] = [
+        &[],
+        &["-DTRACING"],
+        &["-DOBJECT"],
+        &["-DHELPER"],
+        &["-DJUMPS"],
+    ];
     for level in levels {
         for way in ways {
             let Some(library) = driver(&[level, way].concat()) else {
@@ -167,7 +173,12 @@ fn real_drivers_are_understood() {
             let name = found.function.symbol;
             let export = library.symbol(name).map(|symbol| symbol.address);
             assert!(export != Some(found.table) && found.table % 16 == 0);
-            eprintln!("{} {name} {:#x} {:x?}", driver.display(), found.table, found.export);
+            eprintln!(
+                "{} {name} {:#x} {:x?}",
+                driver.display(),
+                found.table,
+                found.export
+            );
         }
         let understood = understand(&library).unwrap();
         assert!(understood.constants.len() >= 10);
@@ -182,13 +193,18 @@ fn any_damage_is_followed_to_an_end() {
         return;
     };
     let bytes = std::fs::read(&driver).unwrap();
-    let start = open(&driver).symbol("zeGetMemProcAddrTable").unwrap().address;
+    let start = open(&driver)
+        .symbol("zeGetMemProcAddrTable")
+        .unwrap()
+        .address;
     let offset = usize::try_from(open(&driver).file_offset(start).unwrap()).unwrap();
     let mut state = 1_u64;
     for _ in 0..200 {
         let mut damaged = bytes.clone();
         for _ in 0..8 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let at = offset + (state >> 33) as usize % 600;
             damaged[at] = (state >> 56) as u8;
         }
