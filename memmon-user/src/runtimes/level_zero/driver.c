@@ -97,6 +97,15 @@ int zeGetMemProcAddrTable(unsigned version, struct mem *table) {
         table->f[1] = zeMemAllocDeviceTracing;
 #elif defined SECOND
         table->f[1] = another;
+#elif defined SWITCH
+        switch (tracing[1]) {
+        case 1: table->f[1] = alloc_host; break;
+        case 2: table->f[1] = give_back; break;
+        case 3: table->f[4] = give_back; break;
+        case 4: table->f[5] = properties; break;
+        case 5: table->f[2] = give_back; break;
+        case 6: return tracing[2];
+        }
 #endif
     }
     return 0;

@@ -25,6 +25,8 @@ const PAGE: u64 = 4_096;
 const LONGEST: usize = 15;
 /// Slots that are remembered of the stack, and of what else was written on one way.
 const MAX_CELLS: usize = 4_096;
+/// Calls within one another.
+const MAX_CALLS: usize = 8;
 /// Ways that wait to be followed.
 const MAX_WAITING: usize = 4_096;
 
@@ -88,6 +90,8 @@ struct State {
     general: [Value; 16],
     vector: [Lanes; 16],
     cells: BTreeMap<Place, Value>,
+    /// Where the calls that it is in return to.
+    returns: Vec<u64>,
     depth: u32,
 }
 
@@ -97,10 +101,12 @@ pub(super) struct Limits {
     pub steps: usize,
     /// How often one instruction is looked at, each time from another way.
     pub visits: u32,
-    /// How deep calls are followed.
+    /// How deep calls are followed; where 0, none is.
     pub depth: u32,
-    /// Follow every call, not only those that are handed the table.
+    /// Every call, not only those that are handed the table.
     pub all_calls: bool,
+    /// Where the function ends: what seems to go on there comes from a call that does not return.
+    pub end: Option<u64>,
 }
 
 /// What code does, on any way through it.
@@ -133,8 +139,13 @@ pub(super) fn follow(
         found: Stores::default(),
         info: InstructionInfoFactory::new(),
     };
+    let mut start = State::entry();
+    if limits.all_calls {
+        // Nobody passes a table to what runs by itself.
+        start.set(ARGUMENTS[1], Value::Unknown);
+    }
     for address in entry.iter().rev() {
-        follower.waiting.push((*address, State::entry()));
+        follower.waiting.push((*address, start.clone()));
     }
     follower.run();
     follower.found
@@ -146,6 +157,7 @@ impl State {
             general: [Value::Unknown; 16],
             vector: [[Value::Unknown; 4]; 16],
             cells: BTreeMap::new(),
+            returns: Vec::new(),
             depth: 0,
         };
         state.set(Register::RSP, Value::Stack(0));
@@ -254,7 +266,9 @@ impl Follower<'_> {
                 let Some(instruction) = self.decode(ip) else {
                     break;
                 };
+                let ends = self.limits.end == Some(instruction.next_ip());
                 match self.step(&instruction, &mut state) {
+                    Some(next) if next == instruction.next_ip() && ends => break,
                     Some(next) => ip = next,
                     None => break,
                 }
@@ -315,42 +329,62 @@ impl Follower<'_> {
             }
             FlowControl::Call => {
                 self.found.branches.extend(target);
-                self.call(target, state);
-                Some(instruction.next_ip())
+                Some(self.call(instruction, target, state))
             }
             FlowControl::IndirectCall => {
                 state.clobber();
                 Some(instruction.next_ip())
             }
+            FlowControl::Return => {
+                let back = state.returns.pop();
+                let top = state.get(Register::RSP);
+                state.set(Register::RSP, top.plus(8));
+                back
+            }
+            // Some other library's function, which returns in the end; or one of many ways, by a table.
+            FlowControl::IndirectBranch => {
+                self.found.cut_short |= !instruction.is_ip_rel_memory_operand();
+                let back = state.returns.pop();
+                let top = state.get(Register::RSP);
+                state.clobber();
+                state.set(Register::RSP, top.plus(8));
+                back
+            }
             _ => None,
         }
     }
 
-    /// A call is followed by itself; the caller goes on without what it may have changed.
-    fn call(&mut self, target: Option<u64>, state: &mut State) {
+    /// What is handed the table is gone through as it is called. Other calls are followed by themselves, where they are
+    /// at all: the caller goes on without what such a one may have changed.
+    fn call(&mut self, instruction: &Instruction, target: Option<u64>, state: &mut State) -> u64 {
+        let next = instruction.next_ip();
+        let deeper = state.depth < self.limits.depth;
+        let Some(target) = target.filter(|target| deeper && self.library.is_code(*target)) else {
+            state.clobber();
+            return next;
+        };
         let handed_on = ARGUMENTS
             .into_iter()
             .any(|register| matches!(state.get(register), Value::Table(_)));
-        if let Some(target) = target
-            && (handed_on || self.limits.all_calls)
-            && state.depth < self.limits.depth
-        {
-            let mut inner = state.clone();
-            inner.depth += 1;
-            // It has a stack of its own.
-            inner.set(Register::RSP, Value::Stack(0));
-            for value in &mut inner.general {
-                if matches!(value, Value::Stack(_)) {
-                    *value = Value::Unknown;
+        if handed_on && state.returns.len() < MAX_CALLS {
+            let top = state.get(Register::RSP).plus(-8);
+            state.set(Register::RSP, top);
+            state.returns.push(next);
+            return target;
+        }
+        if self.limits.all_calls {
+            let mut inner = State::entry();
+            inner.set(ARGUMENTS[1], Value::Unknown);
+            for register in ARGUMENTS {
+                if let value @ Value::Known(_) = state.get(register) {
+                    inner.set(register, value);
                 }
             }
-            inner.set(Register::RSP, Value::Stack(0));
-            inner
-                .cells
-                .retain(|place, _| !matches!(place, Place::Stack(_)));
+            inner.depth = state.depth + 1;
             self.later(target, inner);
         }
         state.clobber();
+        next
     }
 
     fn apply(&mut self, instruction: &Instruction, state: &mut State) {

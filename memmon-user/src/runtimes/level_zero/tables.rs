@@ -82,10 +82,11 @@ const KIN: [[&str; 2]; 1] = [["mem_free_ext", "mem_free"]];
 
 /// What fills a table has a few hundred instructions.
 const FILLING: Limits = Limits {
-    steps: 40_000,
-    visits: 8,
-    depth: 3,
+    steps: 100_000,
+    visits: 64,
+    depth: 1,
     all_calls: false,
+    end: None,
 };
 /// What runs as a library is loaded may be everything that it ever initializes, as one function.
 const LOADING: Limits = Limits {
@@ -93,6 +94,7 @@ const LOADING: Limits = Limits {
     visits: 1,
     depth: 4,
     all_calls: true,
+    end: None,
 };
 /// Only where one function leads is asked.
 const LEADING: Limits = Limits {
@@ -100,6 +102,7 @@ const LEADING: Limits = Limits {
     visits: 1,
     depth: 0,
     all_calls: false,
+    end: None,
 };
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -155,7 +158,11 @@ pub(super) fn find(library: &Library) -> Result<Vec<Found>, TableError> {
         let needed = table.functions.iter().any(|function| function.needed);
         match library.symbol(table.fills) {
             Some(symbol) => {
-                let stores = follow(library, &[symbol.address], &BTreeSet::new(), FILLING);
+                let limits = Limits {
+                    end: (symbol.size != 0).then(|| symbol.address.saturating_add(symbol.size)),
+                    ..FILLING
+                };
+                let stores = follow(library, &[symbol.address], &BTreeSet::new(), limits);
                 if stores.cut_short && needed {
                     return Err(TableError::TooLong { table: table.fills });
                 }

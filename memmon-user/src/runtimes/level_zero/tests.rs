@@ -139,6 +139,9 @@ fn what_is_not_certain_is_not_understood() {
         let function = "zeMemFree";
         assert_eq!(error, TableError::Nothing { table, function });
     }
+    if let Some(error) = error("-DSWITCH") {
+        assert_eq!(error, TableError::TooLong { table });
+    }
     if let Some(error) = error("-DzeGetMemProcAddrTable=something_else") {
         assert_eq!(error, TableError::NoTable(table));
     }
