@@ -1,7 +1,8 @@
-/* Allocates by Level Zero in a known pattern and writes down what it holds: `workload loader|table|both`.
+/* Allocates by Level Zero in a known pattern and writes down what it holds: `workload loader|table|both|apart`.
  *
  * `loader`: the functions that libze_loader.so exports. `table`: the driver is opened by itself, and what is called is
- * what stands in the tables that it hands out, as the loader would. `both`: by turns, in one process.
+ * what stands in the tables that it hands out, as the loader would. `both`: by turns, in one process. `apart`: the same,
+ * where the loader has another driver.
  *
  * Steps are lines of JSON; it waits for a line after each. No header is needed: what is declared here is the API's
  * promise (ze_api.h, ze_ddi.h). */
@@ -228,10 +229,11 @@ int main(int count, char **words) {
 
     for (int i = 0; i < 150; i++)
         keep(&apis[i / 3 % ways], i % 3, 1000 + 4099 * (size_t)i, i / 3 % devices);
-    /* Four of five, and by turns: what one way gave, the other takes back. */
+    /* Four of five, and by turns: what one way gave, the other takes back, if it can. */
+    const int apart = !strcmp(mode, "apart");
     for (int i = 0; i < 150; i++)
         if (i % 5)
-            give_back(&apis[i % ways], i);
+            give_back(&apis[(apart ? i / 3 : i) % ways], i);
 
     void *nothing = NULL;
     for (int way = 0; way < ways; way++) {
