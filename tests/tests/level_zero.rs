@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     lab::{Step, Workload},
-    memmon::Daemon,
+    memmon::{Daemon, process},
     raw::Connection,
 };
 use serde_json::{Value, json};
@@ -36,17 +36,20 @@ fn missing() -> bool {
     absent.is_some()
 }
 
-fn program(dir: &Path) -> Result<PathBuf> {
-    let program = dir.join("workload");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("level-zero/workload.c");
+/// One of `tests/level-zero`, compiled.
+fn compiled(dir: &Path, source: &str, name: &str, flags: &[&str]) -> Result<PathBuf> {
+    let path = dir.join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("level-zero");
     let status = Command::new("cc")
-        .args(["-g0", "-O1", "-o"])
-        .arg(&program)
-        .arg(source)
+        .args(["-g0", "-O1"])
+        .args(flags)
+        .arg("-o")
+        .arg(&path)
+        .arg(folder.join(source))
         .status()
         .context("cc is needed for this test")?;
     ensure!(status.success(), "cc: {status}");
-    Ok(program)
+    Ok(path)
 }
 
 /// The program, on this many devices that the driver emulates: it writes the commands for one into a file, where it is
@@ -115,6 +118,11 @@ struct Seen {
 }
 
 fn look(daemon: &Daemon, pid: u32) -> Result<Seen> {
+    // A process is in doubt as long as not all of its files were looked at.
+    daemon.wait_for("numbers that are sure", |snapshot| {
+        let rows = process(snapshot, pid)?.usage.as_ref()?;
+        rows.iter().all(|row| row.exact).then_some(())
+    })?;
     let mut client = Connection::open(&daemon.socket())?;
     let answer = client.ask(json!("snapshot"))?;
     let snapshot = &answer["snapshot"];
@@ -202,7 +210,7 @@ fn unheard_of(dir: &Path) -> Result<PathBuf> {
 /// Everything is there as the program has it, and once.
 fn observed(way: &str, devices: u32, args: &[&str], counts: &[&str]) -> Result<Seen> {
     let dir = tempfile::tempdir()?;
-    let program = program(dir.path())?;
+    let program = compiled(dir.path(), "workload.c", "workload", &[])?;
     let other = unheard_of(dir.path())?;
     // Whoever has the libraries open lets them be found.
     let mut before = Workload::spawn(emulated(&program, "both", 1))?;
@@ -308,5 +316,45 @@ fn a_driver_that_is_not_known_beside_one_that_is() -> Result<()> {
     }
     let seen = observed("apart", 2, &[], &[COUNTS, LABELS])?;
     assert_eq!(functions(&seen), FUNCTIONS);
+    Ok(())
+}
+
+/// A double of the drivers of 2024 and later, which do not run here. What they export are functions of their own; and
+/// they have another interface (OpenCL), whose calls of those are none of the program's: it is counted elsewhere.
+#[test]
+fn exports_beside_the_table() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let library = ["-shared", "-fPIC", "-fno-ipa-icf"];
+    compiled(dir.path(), "double.c", "libze_intel_gpu.so.1", &library)?;
+    let program = compiled(dir.path(), "exports.c", "exports", &[])?;
+    let start = || {
+        let mut command = Command::new(&program);
+        command.current_dir(dir.path());
+        Workload::spawn(command)
+    };
+    let mut before = start()?;
+    before.expect_step()?;
+    let daemon = Daemon::start(&[])?;
+    daemon.wait_for("its process", |snapshot| {
+        let mut all = snapshot.processes.iter();
+        all.find(|process| process.pid == before.pid()).map(|_| ())
+    })?;
+    thread::sleep(Duration::from_millis(30));
+    let mut workload = start()?;
+    workload.expect_step()?;
+    let step = workload.expect_step()?;
+    let seen = look(&daemon, step.pid)?;
+    let bytes: [u64; 2] = serde_json::from_value(step.said["bytes"].clone())?;
+    let row = |bytes: u64| [bytes, 10, 60, 50, 1];
+    let device = |number| ("DEVICE".to_owned(), Some(number));
+    let expected = Numbers::from([(device(0), row(bytes[0])), (device(1), row(bytes[1]))]);
+    assert_eq!(seen.books.numbers, expected);
+    let codes: Vec<u64> = serde_json::from_value(step.said["errors"].clone())?;
+    assert_eq!(seen.books.errors, codes);
+    assert_eq!(seen.unknown_frees, 0);
+    assert_eq!(seen.problems, [""; 0]);
+    let names = ["zeMemAllocDevice", "zeMemAllocDevice, exported"];
+    assert_eq!(functions(&seen), names);
+    println!("a double: 60 allocations by its table, 60 by its exports, 120 by another interface");
     Ok(())
 }
