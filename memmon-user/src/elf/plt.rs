@@ -61,7 +61,10 @@ impl Library {
         slots
     }
 
-    pub(super) fn relocations(&self, mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable)) {
+    pub(super) fn relocations(
+        &self,
+        mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable),
+    ) {
         let symbols = self.dynsym();
         // Sections that are not loaded (of `--emit-relocs`) refer to another table.
         let loaded = self
