@@ -7,6 +7,7 @@ mod demo;
 mod fixture;
 mod fuzz;
 mod lab;
+mod level_zero;
 mod packages;
 mod paths;
 mod perfetto;

@@ -3,8 +3,6 @@
 //! Probing the stub sees this library's calls only; probing the function itself would see those
 //! of every program that uses the library it lives in.
 
-use std::ops::Range;
-
 use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic, Register};
 use object::{LittleEndian as LE, elf};
 
@@ -14,8 +12,6 @@ use super::{Library, source};
 const MAX_STUBS: u64 = 64 << 20;
 /// Sections of one kind that are looked at. Real libraries have two or three.
 const MAX_PLACES: usize = 8;
-/// Packed relocations beyond this are not looked at. Real libraries have some kilobytes.
-const MAX_PACKED: u64 = 16 << 20;
 /// Slots that one import may have. Real libraries have one or two.
 const MAX_SLOTS: usize = 64;
 
@@ -42,77 +38,6 @@ impl Library {
             })
     }
 
-    /// What `count` pointers from `start` will be (before any load bias) once the library is
-    /// loaded: the contents of a virtual table, say, which in the file are only relocations.
-    pub fn pointers(&self, start: u64, count: usize) -> Vec<Option<u64>> {
-        let mut found = vec![None; count];
-        let mut put = |address: u64, value: u64| {
-            if let Some(delta) = address.checked_sub(start)
-                && delta % 8 == 0
-                && let Ok(index) = usize::try_from(delta / 8)
-                && let Some(slot) = found.get_mut(index)
-            {
-                *slot = Some(value);
-            }
-        };
-        self.relocations(|relocation, symbols| {
-            let addend = relocation.r_addend.get(LE).cast_unsigned();
-            let info = relocation.r_info.get(LE);
-            match u32::try_from(info & 0xffff_ffff).map(elf::RelocationType) {
-                Ok(elf::R_X86_64_RELATIVE) => put(relocation.r_offset.get(LE), addend),
-                Ok(elf::R_X86_64_64) => {
-                    let symbol = u32::try_from(info >> 32).ok();
-                    if let Some(value) = symbol.and_then(|index| symbols.value(index)) {
-                        put(relocation.r_offset.get(LE), value.wrapping_add(addend));
-                    }
-                }
-                _ => {}
-            }
-        });
-        let size = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(8);
-        self.relative_places(start..start.saturating_add(size), |place| {
-            let word = self.data(place, 8).and_then(|word| word.try_into().ok());
-            if let Some(word) = word {
-                put(place, u64::from_le_bytes(word));
-            }
-        });
-        found
-    }
-
-    /// Places in the range of which packed relocations say no more than that the load bias is to be
-    /// added: the value stands there already.
-    fn relative_places(&self, range: Range<u64>, mut each: impl FnMut(u64)) {
-        let packed = self
-            .sections_of(elf::SHT_RELR.0)
-            .filter(|section| section.address != 0 && section.size <= MAX_PACKED);
-        for section in packed.take(MAX_PLACES) {
-            let Ok(bytes) = self.section_bytes(section, "the relocations") else {
-                continue;
-            };
-            let (words, _) = bytes.as_chunks::<8>();
-            // A place, then bits for the 63 words from the one behind it, then for the next 63, …
-            let mut next = 0_u64;
-            for word in words.iter().copied().map(u64::from_le_bytes) {
-                if word & 1 == 0 {
-                    if range.contains(&word) {
-                        each(word);
-                    }
-                    next = word.wrapping_add(8);
-                    continue;
-                }
-                let end = next.wrapping_add(63 * 8);
-                if next < range.end && end > range.start {
-                    (0..63)
-                        .filter(|bit| word >> (bit + 1) & 1 == 1)
-                        .map(|bit| next.wrapping_add(8 * bit))
-                        .filter(|place| range.contains(place))
-                        .for_each(&mut each);
-                }
-                next = end;
-            }
-        }
-    }
-
     /// The table slots that the loader fills with the address of `import`.
     fn slots(&self, import: &str) -> Vec<u64> {
         let mut slots = Vec::new();
@@ -136,7 +61,10 @@ impl Library {
         slots
     }
 
-    fn relocations(&self, mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable)) {
+    pub(super) fn relocations(
+        &self,
+        mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable),
+    ) {
         let symbols = self.dynsym();
         // Sections that are not loaded (of `--emit-relocs`) refer to another table.
         let loaded = self

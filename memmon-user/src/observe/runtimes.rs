@@ -7,6 +7,7 @@ use memmon_ebpf::spec::flag;
 use crate::{
     elf,
     runtimes::{
+        level_zero,
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
         tt_metal, vulkan,
@@ -102,6 +103,7 @@ impl Runtimes {
         };
         let resolve: Option<Resolve> = match profile.resolver.as_deref() {
             None => None,
+            Some("level-zero") => Some(level_zero::understand),
             Some("tt-metal") => Some(tt_metal::understand),
             Some("vulkan") => Some(vulkan::understand),
             Some(other) => {

@@ -76,6 +76,8 @@ impl Profile {
     ) -> Result<ProbeSpec, Vec<ProfileError>> {
         let outputs = self.outputs(probe);
         let mut errors = Vec::new();
+        let placeless = self.where_nowhere(probe, constants);
+        let constants = placeless.as_ref().unwrap_or(constants);
         let with_index = probe.index.map(|index| {
             let mut constants = constants.clone();
             constants.insert(INDEX.to_owned(), index);
@@ -180,6 +182,26 @@ impl Profile {
             flag::KEEPS_FREED,
         );
         flags
+    }
+
+    /// The constants of a probe that has no place in this library, whose resolver does not know what it would need
+    /// there either: any will do.
+    fn where_nowhere(
+        &self,
+        probe: &Probe,
+        constants: &BTreeMap<String, i64>,
+    ) -> Option<BTreeMap<String, i64>> {
+        if !probe.optional || !places(probe, constants).is_empty() {
+            return None;
+        }
+        let resolver = self.resolver.as_deref().and_then(resolvers::find)?;
+        let mut all: BTreeMap<String, i64> = resolver
+            .constants
+            .iter()
+            .map(|name| ((*name).to_owned(), 0))
+            .collect();
+        all.extend(constants.clone());
+        Some(all)
     }
 
     /// Whether its resolver finds out what an output `device` means; else that is the device's number.

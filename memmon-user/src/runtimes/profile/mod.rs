@@ -35,7 +35,7 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: &[(&str, &str)] = &[
     (
         "built-in tt_metal/profile.toml",
         include_str!("../tt_metal/profile.toml"),
@@ -51,6 +51,14 @@ const BUILT_IN: [(&str, &str); 4] = [
     (
         "built-in vulkan/wgpu.toml",
         include_str!("../vulkan/wgpu.toml"),
+    ),
+    (
+        "built-in level_zero/driver.toml",
+        include_str!("../level_zero/driver.toml"),
+    ),
+    (
+        "built-in level_zero/loader.toml",
+        include_str!("../level_zero/loader.toml"),
     ),
 ];
 
