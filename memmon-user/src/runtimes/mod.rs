@@ -1,5 +1,6 @@
 //! Runtimes: one folder each, and what all of them share.
 
+pub mod opencl;
 pub mod profile;
 pub mod resolver;
 pub mod tt_metal;
