@@ -7,6 +7,7 @@ mod demo;
 mod fixture;
 mod fuzz;
 mod lab;
+mod opencl;
 mod packages;
 mod paths;
 mod perfetto;
