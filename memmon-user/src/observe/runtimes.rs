@@ -7,6 +7,7 @@ use memmon_ebpf::spec::flag;
 use crate::{
     elf,
     runtimes::{
+        opencl,
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
         tt_metal,
@@ -103,6 +104,8 @@ impl Runtimes {
         let resolve: Option<Resolve> = match profile.resolver.as_deref() {
             None => None,
             Some("tt-metal") => Some(tt_metal::understand),
+            Some("opencl-icd") => Some(opencl::understand),
+            Some("opencl-usm") => Some(opencl::understand_usm),
             Some(other) => {
                 return Err(format!(
                     "its profile asks for the resolver `{other}`, which there is none of"

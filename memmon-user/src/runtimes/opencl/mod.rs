@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Functions that the loader calls: the constant, the name, and which pointer of the table it is.
-const CALLED: [(&str, &str, usize); 10] = [
+const CALLED: [(&str, &str, usize); 9] = [
     ("create_buffer", "clCreateBuffer", 14),
     ("retain_mem_object", "clRetainMemObject", 17),
     ("release_mem_object", "clReleaseMemObject", 18),
@@ -31,11 +31,6 @@ const CALLED: [(&str, &str, usize); 10] = [
         "create_buffer_with_properties",
         "clCreateBufferWithProperties",
         146,
-    ),
-    (
-        "create_image_with_properties",
-        "clCreateImageWithProperties",
-        147,
     ),
 ];
 
@@ -51,40 +46,56 @@ const ASKED_FOR: [(&str, &str); 5] = [
 /// Where the library ends: a caller below it is the library itself.
 const END: &str = "end";
 
-/// Finds the functions of an implementation. What it does not have is left out.
+/// Finds the functions that loaders call. Of those that came with later versions, what there is.
 pub fn understand(library: &Library) -> Result<Understood, String> {
-    let mut constants = BTreeMap::new();
-    let mut put = |name: &str, address: u64| {
-        if let Ok(address) = i64::try_from(address) {
-            constants.insert(name.to_owned(), address);
-        }
-    };
     let table = dispatch::table(library);
     let names: Vec<Pattern<'_>> = CALLED
         .iter()
         .map(|(_, symbol, _)| Pattern::Exact(symbol))
         .collect();
     let exported = library.symbols(&names);
-    for ((name, _, slot), symbols) in CALLED.iter().zip(&exported) {
-        // The table first: it is what loaders call, and what is exported may only lead there.
-        let pointer = table.as_ref().and_then(|table| *table.get(*slot)?);
-        let symbol = || symbols.first().map(|symbol| symbol.address);
-        if let Some(address) = pointer.or_else(symbol) {
-            put(name, address);
-        }
-    }
-    let names: Vec<&str> = ASKED_FOR.iter().map(|(_, symbol)| *symbol).collect();
-    for ((name, _), address) in ASKED_FOR.iter().zip(by_name::functions(library, &names)) {
-        if let Some(address) = address {
-            put(name, address);
-        }
+    let found = CALLED
+        .iter()
+        .zip(&exported)
+        .filter_map(|((name, _, slot), symbols)| {
+            // The table first: it is what loaders call, and what is exported may only lead there.
+            let pointer = table.as_ref().and_then(|table| *table.get(*slot)?);
+            let symbol = || symbols.first().map(|symbol| symbol.address);
+            Some((*name, pointer.or_else(symbol)?))
+        });
+    let mut found: BTreeMap<&str, u64> = found.collect();
+    if found.is_empty() {
+        return Err(
+            "it exports no functions of OpenCL, and where it keeps the table of them for loaders is not known"
+                .to_owned(),
+        );
     }
     let segments = library.segments().iter();
     let end = segments.map(|segment| segment.address.saturating_add(segment.memory_size));
-    put(END, end.max().unwrap_or_default());
-    Ok(Understood {
+    found.insert(END, end.max().unwrap_or_default());
+    Ok(as_constants(found))
+}
+
+/// Finds the functions that programs ask for, as far as there are any.
+pub fn understand_usm(library: &Library) -> Result<Understood, String> {
+    let names: Vec<&str> = ASKED_FOR.iter().map(|(_, symbol)| *symbol).collect();
+    let found = by_name::functions(library, &names);
+    let names = ASKED_FOR.iter().map(|(name, _)| *name);
+    Ok(as_constants(
+        names
+            .zip(found)
+            .filter_map(|(name, found)| Some((name, found?))),
+    ))
+}
+
+fn as_constants(found: impl IntoIterator<Item = (&'static str, u64)>) -> Understood {
+    let constants = found.into_iter().filter_map(|(name, address)| {
+        let address = i64::try_from(address).ok()?;
+        Some((name.to_owned(), address))
+    });
+    Understood {
         basis: "decoded",
-        constants,
+        constants: constants.collect(),
         model: None,
-    })
+    }
 }

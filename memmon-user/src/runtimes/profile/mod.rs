@@ -35,10 +35,28 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 1] = [(
-    "built-in tt_metal/profile.toml",
-    include_str!("../tt_metal/profile.toml"),
-)];
+const BUILT_IN: [(&str, &str); 5] = [
+    (
+        "built-in tt_metal/profile.toml",
+        include_str!("../tt_metal/profile.toml"),
+    ),
+    (
+        "built-in opencl/profile.toml",
+        include_str!("../opencl/profile.toml"),
+    ),
+    (
+        "built-in opencl/icd.toml",
+        include_str!("../opencl/icd.toml"),
+    ),
+    (
+        "built-in opencl/usm.toml",
+        include_str!("../opencl/usm.toml"),
+    ),
+    (
+        "built-in sycl/profile.toml",
+        include_str!("../sycl/profile.toml"),
+    ),
+];
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {

@@ -59,8 +59,8 @@ impl Reader {
         self.refuse_unknown(
             table,
             &[
-                "schema", "name", "family", "layer", "above", "resolver", "status", "tested", "pools",
-                "library",
+                "schema", "name", "family", "layer", "above", "resolver", "status", "tested",
+                "pools", "library",
             ],
         );
         let name = self.text(table, "name", &(0..0), true);
