@@ -118,7 +118,9 @@ pub struct PendingValue {
     /// 0 where nothing is pending.
     pub proc: u64,
     /// Which of `outputs` are set, one bit each.
-    pub set: u64,
+    pub set: u32,
+    /// Of the function that began it, see [`crate::spec::ProbeSpec::label`].
+    pub label: u32,
     pub outputs: [u64; 8],
 }
 

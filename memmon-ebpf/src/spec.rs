@@ -235,6 +235,8 @@ pub mod flag {
     pub const LAYERED: u16 = 8;
     /// A key that is not known is of something else: no sign of a missed past.
     pub const KNOWN_ONLY: u16 = 16;
+    /// Each call arrives at once at a lower layer, or at one that nobody watches: what does not arrive counts here.
+    pub const PASSES: u16 = 32;
 }
 
 const _: () = assert!(size_of::<Instr>() == 8);

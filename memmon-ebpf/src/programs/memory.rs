@@ -6,7 +6,7 @@
 
 use memmon_ebpf::{
     ledger::{Counter, CurrentValue, NoteKey, PendingKey, PendingValue},
-    spec::{Action, NOTHING, ProbeSpec, REGISTERS, reg},
+    spec::{Action, NOTHING, ProbeSpec, reg},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     process::{self, Process},
 };
 
-type Registers = [u64; REGISTERS];
+type Outputs = [u64; reg::OUTPUTS as usize];
 
 #[inline(always)]
 pub fn slot(spec: &ProbeSpec, process: &Process) -> PendingKey {
@@ -69,7 +69,7 @@ pub extern "C" fn memmon_carried(proc: u64, space: u32, tid: u32, output: u32) -
 
 /// Takes note of what the action says.
 #[inline(always)]
-pub fn remember(spec: &ProbeSpec, process: &Process, values: &Registers) {
+pub fn remember(spec: &ProbeSpec, process: &Process, values: &Outputs) {
     let (proc, space, action) = (process.proc, spec.space, spec.action);
     let value = values[reg::VALUE as usize];
     if action == Action::Note as u8 {
@@ -92,6 +92,7 @@ pub extern "C" fn memmon_note(proc: u64, space: u32, key: u64, value: u64) -> u3
 static NOTHING_CARRIED: PendingValue = PendingValue {
     proc: 0,
     set: 0,
+    label: 0,
     outputs: [0; 8],
 };
 
@@ -103,7 +104,7 @@ static NOTHING_CURRENT: CurrentValue = CurrentValue {
 // A thread's slots are made once, and filled in place: the stack has no room for them.
 
 #[inline(never)]
-fn carry(spec: &ProbeSpec, process: &Process, values: &Registers) {
+fn carry(spec: &ProbeSpec, process: &Process, values: &Outputs) {
     let at = slot(spec, process);
     let slot = match CARRIED.get_ptr_mut(&at) {
         Some(slot) => slot,

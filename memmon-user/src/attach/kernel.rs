@@ -275,6 +275,11 @@ impl Kernel {
         {
             return Err(KernelError::HarmfulReturnProbes(release.clone()));
         }
+        if points.iter().any(|point| point.at_return) && !self.returns_loaded {
+            // To verify it takes as long as the other one, and many runtimes need none.
+            load(&mut self.ebpf, self.at_return)?;
+            self.returns_loaded = true;
+        }
         for at_return in [false, true] {
             let chosen: Vec<UProbeAttachPoint<'_>> = points
                 .iter()
@@ -293,11 +298,6 @@ impl Kernel {
             } else {
                 self.entry
             };
-            if at_return && !self.returns_loaded {
-                // To verify it takes as long as the other one, and many runtimes need none.
-                load(&mut self.ebpf, name)?;
-                self.returns_loaded = true;
-            }
             let program: &mut UProbe = program(&mut self.ebpf, name)?;
             let link = program
                 .attach(chosen, path, UProbeScope::AllProcesses)

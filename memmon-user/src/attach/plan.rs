@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use memmon_ebpf::spec::Action;
+use memmon_ebpf::spec::{Action, ProbeSpec, op};
 
 use crate::{
     attach::{
@@ -39,7 +39,7 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
                 })?;
             let at_return = probe.at == At::Return;
             // Several probes may stand at one function, of which one counts.
-            if !is_exclusive(probe.spec.action) || taken.insert((file_offset, at_return)) {
+            if !is_exclusive(&probe.spec) || taken.insert((file_offset, at_return)) {
                 let mut spec = probe.spec;
                 spec.label = function.name.map_or(0, |name| names::number(&name));
                 points.push(Point {
@@ -140,11 +140,13 @@ struct Function {
     name: Option<String>,
 }
 
-/// At one place, one of these is enough.
-fn is_exclusive(action: u8) -> bool {
+/// At one place, one of these is enough. What has a condition says itself which calls are its own.
+fn is_exclusive(spec: &ProbeSpec) -> bool {
     let shared = [Action::Retain, Action::Freed];
-    let action = Action::ALL.iter().find(|(known, _)| *known as u8 == action);
-    action.is_none_or(|(action, _)| action.counts() && !shared.contains(action))
+    let action = Action::ALL.iter().find(|(known, _)| *known as u8 == spec.action);
+    let code = spec.code.iter().take(usize::from(spec.len));
+    let has_condition = code.map(|instr| instr.op).any(|op| op == op::REQUIRE);
+    !has_condition && action.is_none_or(|(action, _)| action.counts() && !shared.contains(action))
 }
 
 /// The addresses of every probe, in one pass over the symbols.
@@ -163,7 +165,11 @@ fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<Addresses> {
                     continue;
                 }
                 SymbolPattern::Address(address) => {
-                    found[index].insert(*address, Function::default());
+                    let function = Function {
+                        size: 0,
+                        name: Some(probe.name.clone()),
+                    };
+                    found[index].insert(*address, function);
                     continue;
                 }
                 // This library's resolver does not know it.

@@ -2,12 +2,16 @@
 //! thread's. Where the call fails, it is put back.
 
 use memmon_ebpf::{
-    ledger::{Counter, FreedValue, LiveKey, LiveValue, PendingKey, RowKey, freed},
+    ledger::{Counter, FreedValue, freed, LiveKey, LiveValue, PendingKey, RowKey},
     record::HistoryKind,
 };
 
 use super::{Event, live, pending::NOTHING_PENDING, references, rows};
-use crate::{atomic, counters, emit, maps::FREED, memory};
+use crate::{
+    atomic, counters, emit,
+    maps::FREED,
+    memory,
+};
 
 #[inline(always)]
 fn slot(event: &Event) -> PendingKey {

@@ -48,23 +48,24 @@ fn insert(event: &Event, call: &CallValue) {
     }
 }
 
-/// The function that the program called: of the upper layer where it is in one.
+/// The function that the program called: of the upper layer where it is in one, else its `own`.
 #[inline(always)]
-pub(super) fn label(event: &Event) -> u32 {
+pub(super) fn called_from(event: &Event, own: u32) -> u32 {
     if !event.has(flag::LAYERED) {
-        return event.spec.label;
+        return own;
     }
-    called_from(event)
+    let upper = memmon_called_from(event.process.proc, event.process.tid);
+    if upper == 0 { own } else { upper as u32 }
 }
 
+/// 0 where the thread is in no call of an upper layer.
 #[inline(never)]
-fn called_from(event: &Event) -> u32 {
-    match CALLS.get_ptr(&event.process.tid) {
-        // SAFETY: as above.
-        Some(call) if unsafe { (*call).proc == event.process.proc && (*call).label != 0 } => unsafe {
-            (*call).label
-        },
-        _ => event.spec.label,
+#[unsafe(no_mangle)]
+pub extern "C" fn memmon_called_from(proc: u64, tid: u32) -> u64 {
+    match CALLS.get_ptr(&tid) {
+        // SAFETY: a map value stays readable until the program ends.
+        Some(call) if unsafe { (*call).proc } == proc => unsafe { (*call).label as u64 },
+        _ => 0,
     }
 }
 
@@ -91,14 +92,14 @@ pub(super) fn enter(event: &Event) {
 
 /// Its end. Returns whether it came to the layer that counts.
 #[inline(never)]
-pub(super) fn leave(event: &Event) -> bool {
+pub(super) fn leave(event: &Event, label: u32) -> bool {
     let Some(call) = CALLS.get_ptr_mut(&event.process.tid) else {
         return false;
     };
     // SAFETY: a map value; the slot is this thread's own.
     let call = unsafe { &mut *call };
     let reached = call.flags & (REACHED | INSIDE) != 0;
-    if call.label == event.spec.label {
+    if call.label == label {
         call.label = 0;
         call.flags = 0;
     }

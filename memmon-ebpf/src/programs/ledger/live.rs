@@ -6,7 +6,9 @@ use memmon_ebpf::{
     spec::{flag, reg},
 };
 
-use super::{Event, NO_EXIST, Registers, freeing, layers, output, owners::generation, rows};
+use super::{
+    Event, NO_EXIST, Outputs, freeing, output, owners::generation, rows,
+};
 use crate::{
     atomic, counters, emit,
     maps::{LIVE, OWNERS},
@@ -14,7 +16,7 @@ use crate::{
 };
 
 #[inline(never)]
-pub(super) fn allocated(event: &Event, values: &Registers) {
+pub(super) fn allocated(event: &Event, values: &Outputs, label: u32) {
     let Some(ogen) = generation(event, values) else {
         return;
     };
@@ -32,7 +34,7 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
         tid: event.process.tid,
         flags: 0,
         references: 0,
-        label: layers::label(event),
+        label,
     };
     let row_at = rows::row_key(event, values, ogen);
     if LIVE.insert(&key, &value, NO_EXIST).is_err() && !replace(&key, &value, &row_at) {
@@ -172,7 +174,7 @@ pub(super) fn is_held(key: &LiveKey, value: &LiveValue) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn key(event: &Event, values: &Registers) -> LiveKey {
+pub(super) fn key(event: &Event, values: &Outputs) -> LiveKey {
     LiveKey {
         proc: event.process.proc,
         key: output(values, reg::KEY),
@@ -235,7 +237,7 @@ pub(super) fn end(event: &Event, key: &LiveKey) {
 #[inline(never)]
 pub(super) fn unknown(event: &Event, key: &LiveKey) {
     let flags = event.process.flags;
-    if event.has(flag::KNOWN_ONLY) {
+    if event.has(flag::KNOWN_ONLY) || event.is_covered() {
         return;
     }
     if flags & proc_flag::FORKED != 0 {

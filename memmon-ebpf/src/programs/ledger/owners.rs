@@ -6,7 +6,7 @@ use memmon_ebpf::{
     spec::{flag, reg},
 };
 
-use super::{Event, NO_EXIST, Registers, output, rows};
+use super::{Event, NO_EXIST, Outputs, output, rows};
 use crate::{
     atomic, counters, emit,
     maps::{OWNERS, PROCS},
@@ -16,7 +16,7 @@ use crate::{
 /// The owner's generation, making its acquaintance where needed. None where its memory is not this
 /// process's: an allocator that a forked child inherited.
 #[inline(always)]
-pub(super) fn generation(event: &Event, values: &Registers) -> Option<u32> {
+pub(super) fn generation(event: &Event, values: &Outputs) -> Option<u32> {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
@@ -55,7 +55,7 @@ pub(super) fn generation(event: &Event, values: &Registers) -> Option<u32> {
 }
 
 #[inline(never)]
-pub(super) fn seen(event: &Event, values: &Registers, ogen: u32) {
+pub(super) fn seen(event: &Event, values: &Outputs, ogen: u32) {
     emit::control(ControlKind::OwnerSeen, event.process, |record| {
         record.owner = output(values, reg::OWNER);
         record.device = output(values, reg::DEVICE);
@@ -67,7 +67,7 @@ pub(super) fn seen(event: &Event, values: &Registers, ogen: u32) {
 }
 
 #[inline(never)]
-pub(super) fn free_all(event: &Event, values: &Registers) {
+pub(super) fn free_all(event: &Event, values: &Outputs) {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
@@ -103,7 +103,7 @@ pub(super) fn free_all(event: &Event, values: &Registers) {
 }
 
 #[inline(never)]
-pub(super) fn open(event: &Event, values: &Registers) {
+pub(super) fn open(event: &Event, values: &Outputs) {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
@@ -140,7 +140,7 @@ pub(super) fn open(event: &Event, values: &Registers) {
 }
 
 #[inline(never)]
-pub(super) fn register(event: &Event, values: &Registers) {
+pub(super) fn register(event: &Event, values: &Outputs) {
     let Some(ogen) = generation(event, values) else {
         return;
     };

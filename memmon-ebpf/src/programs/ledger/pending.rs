@@ -1,14 +1,12 @@
 //! What a thread is allocating: between the attempt and its outcome.
 
-use core::mem::MaybeUninit;
-
 use memmon_ebpf::{
     ledger::{Counter, OwnerKey, PendingKey, PendingValue, RowKey},
     record::HistoryKind,
     spec::reg,
 };
 
-use super::{Event, Registers, layers, output, owners::generation, rows};
+use super::{Event, Outputs, output, owners::generation, rows};
 use crate::{
     atomic, counters, emit,
     maps::{OWNERS, PENDING, ROWS},
@@ -19,7 +17,7 @@ use crate::{
 pub(super) const NOTHING_PENDING: u64 = 0;
 
 #[inline(never)]
-pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
+pub(super) fn begin(event: &Event, values: &Outputs, outputs: u8) {
     let slot = PendingKey {
         tid: event.process.tid,
         space: event.spec.space,
@@ -30,16 +28,14 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
         if slot.proc == event.process.proc {
             // The one before neither succeeded nor failed where it was watched. It counts as failed,
             // and the row as uncertain: it may be the first part of an allocation in several.
-            let mut before = MaybeUninit::uninit();
-            let before = crate::interpreter::zeroed(&mut before);
-            // SAFETY: as above.
-            unsafe { copy_pending(slot, before, 0) };
-            failed(event, before, 0);
+            let before = &slot.outputs;
+            failed(event, before, 0, slot.label);
             missed(event, before);
         }
         // In place: a thread's slot is made once, and no lock is taken from then on.
         slot.proc = event.process.proc;
-        slot.set = outputs as u64;
+        slot.set = outputs as u32;
+        slot.label = event.spec.label;
         macro_rules! keep {
             ($($index:literal)+) => { $( slot.outputs[$index] = values[$index]; )+ };
         }
@@ -48,7 +44,8 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
     }
     let value = PendingValue {
         proc: event.process.proc,
-        set: outputs as u64,
+        set: outputs as u32,
+        label: event.spec.label,
         outputs: [
             values[0], values[1], values[2], values[3], values[4], values[5], values[6], values[7],
         ],
@@ -115,29 +112,28 @@ pub(super) fn abandoned(proc_now: u64, tid: u32, space: u32) {
     }
 }
 
-/// Takes what is pending on this thread; outputs that are not in `set` become its.
+/// Takes what is pending on this thread; outputs that are not in `set` become its. Returns the label of the function that
+/// began it.
 #[inline(always)]
-pub(super) fn take_pending(event: &Event, values: &mut Registers, set: u8) -> bool {
+pub(super) fn take_pending(event: &Event, values: &mut Outputs, set: u8) -> Option<u32> {
     let slot = PendingKey {
         tid: event.process.tid,
         space: event.spec.space,
     };
-    let Some(pending) = PENDING.get_ptr_mut(&slot) else {
-        return false;
-    };
+    let pending = PENDING.get_ptr_mut(&slot)?;
     // SAFETY: a map value; the slot is this thread's own.
     unsafe {
         if (*pending).proc != event.process.proc {
-            return false;
+            return None;
         }
         copy_pending(pending, values, set);
         (*pending).proc = NOTHING_PENDING;
+        Some((*pending).label)
     }
-    true
 }
 
 #[inline(always)]
-pub(super) unsafe fn copy_pending(pending: *const PendingValue, values: &mut Registers, set: u8) {
+pub(super) unsafe fn copy_pending(pending: *const PendingValue, values: &mut Outputs, set: u8) {
     // Unrolled, so that every access is at a known place.
     macro_rules! copy {
         ($($index:literal)+) => { $(
@@ -158,14 +154,14 @@ pub(super) fn missed_somewhere() {
 
 /// An allocation that took place, but about which not enough is known to count it.
 #[inline(never)]
-pub(super) fn missed(event: &Event, values: &Registers) {
+pub(super) fn missed(event: &Event, values: &Outputs) {
     if let Some(ogen) = generation(event, values) {
         rows::inexact(&rows::row_key(event, values, ogen));
     }
 }
 
 #[inline(never)]
-pub(super) fn failed(event: &Event, values: &Registers, error: u64) {
+pub(super) fn failed(event: &Event, values: &Outputs, error: u64, label: u32) {
     let Some(ogen) = generation(event, values) else {
         return;
     };
@@ -184,7 +180,7 @@ pub(super) fn failed(event: &Event, values: &Registers, error: u64) {
         record.owner = output(values, reg::OWNER);
         record.requested = requested;
         record.charged = output(values, reg::CHARGED);
-        record.address = layers::label(event) as u64;
+        record.address = label as u64;
         record.space = event.spec.space;
         record.pool = output(values, reg::POOL) as u32;
         record.ogen = ogen;

@@ -5,11 +5,11 @@ use memmon_ebpf::{
     spec::reg,
 };
 
-use super::{Event, NO_EXIST, Registers, output};
+use super::{Event, NO_EXIST, Outputs, output};
 use crate::{atomic, counters, maps::ROWS, process};
 
 #[inline(always)]
-pub(super) fn row_key(event: &Event, values: &Registers, ogen: u32) -> RowKey {
+pub(super) fn row_key(event: &Event, values: &Outputs, ogen: u32) -> RowKey {
     RowKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),

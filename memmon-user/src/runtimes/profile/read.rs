@@ -59,8 +59,8 @@ impl Reader {
         self.refuse_unknown(
             table,
             &[
-                "schema", "name", "family", "layer", "above", "resolver", "status", "tested",
-                "pools", "library",
+                "schema", "name", "family", "layer", "above", "passes", "resolver", "status", "tested", "pools",
+                "library",
             ],
         );
         let name = self.text(table, "name", &(0..0), true);
@@ -89,6 +89,7 @@ impl Reader {
             family: family?,
             layer: layer?,
             above,
+            passes: self.flag(table, "passes", false),
             resolver,
             status: status.unwrap_or_else(|| "untested".into()),
             tested: tested.unwrap_or_default(),

@@ -5,6 +5,7 @@
 //! name = "acme"               # unique; a profile of one's own replaces the built-in one of its name
 //! family = "acme"             # profiles of one family see the same bytes …
 //! layer = 0                   # … and only the lowest layer that is present counts them
+//! passes = false              # each call arrives at once at a lower layer, or at one not watched
 //! above = ["other"]           # optional: families that lie below this runtime
 //! resolver = "tt-metal"       # optional: built-in Rust code that supplies `$constants` and devices
 //! status = "untested"         # free text, shown by `memmon-ebpf profiles`
@@ -54,6 +55,8 @@ pub struct Profile {
     pub layer: u8,
     /// Families that lie below it, each a runtime of its own.
     pub above: Vec<String>,
+    /// Each of its calls arrives at once at a lower layer, or at one that is not watched.
+    pub passes: bool,
     pub resolver: Option<String>,
     pub status: String,
     pub tested: String,
