@@ -8,6 +8,7 @@ mod fixture;
 mod fuzz;
 mod lab;
 mod level_zero;
+mod opencl;
 mod packages;
 mod paths;
 mod perfetto;

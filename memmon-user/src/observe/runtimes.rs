@@ -8,6 +8,7 @@ use crate::{
     elf,
     runtimes::{
         level_zero,
+        opencl,
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
         tt_metal, vulkan,
@@ -106,6 +107,8 @@ impl Runtimes {
             Some("level-zero") => Some(level_zero::understand),
             Some("tt-metal") => Some(tt_metal::understand),
             Some("vulkan") => Some(vulkan::understand),
+            Some("opencl-icd") => Some(opencl::understand),
+            Some("opencl-usm") => Some(opencl::understand_usm),
             Some(other) => {
                 return Err(format!(
                     "its profile asks for the resolver `{other}`, which there is none of"

@@ -60,6 +60,22 @@ const BUILT_IN: &[(&str, &str)] = &[
         "built-in level_zero/loader.toml",
         include_str!("../level_zero/loader.toml"),
     ),
+    (
+        "built-in opencl/profile.toml",
+        include_str!("../opencl/profile.toml"),
+    ),
+    (
+        "built-in opencl/icd.toml",
+        include_str!("../opencl/icd.toml"),
+    ),
+    (
+        "built-in opencl/usm.toml",
+        include_str!("../opencl/usm.toml"),
+    ),
+    (
+        "built-in sycl/profile.toml",
+        include_str!("../sycl/profile.toml"),
+    ),
 ];
 
 /// Reads and checks the profile in a file.

@@ -29,7 +29,7 @@ impl Resolver {
     }
 }
 
-static ALL: &[Resolver] = &[TT_METAL, LEVEL_ZERO, VULKAN];
+static ALL: &[Resolver] = &[TT_METAL, LEVEL_ZERO, VULKAN, OPENCL_ICD, OPENCL_USM];
 
 const TT_METAL: Resolver = Resolver {
     name: "tt-metal",
@@ -118,6 +118,48 @@ const LEVEL_ZERO: Resolver = Resolver {
             ],
         ),
     ],
+};
+
+const OPENCL_ICD: Resolver = Resolver {
+    name: "opencl-icd",
+    // As `opencl::CALLED` has them; those that a library does not have are left out.
+    constants: &[
+        "create_buffer",
+        "create_buffer_with_properties",
+        "create_sub_buffer",
+        "create_image",
+        "retain_mem_object",
+        "release_mem_object",
+        "svm_alloc",
+        "svm_free",
+        "enqueue_svm_free",
+        "end",
+    ],
+    places_devices: false,
+    releases: &[(
+        "libintelocl.so 2026.2",
+        &[
+            0x2c5_55f0, 0x2c5_6260, 0x2c5_6fe0, 0x2c5_8610, 0x2c5_be70, 0x2c5_c710, 0x2c9_2a60,
+            0x2c9_3460, 0x2c9_3cd0, 0x5fe_0000,
+        ],
+    )],
+};
+
+const OPENCL_USM: Resolver = Resolver {
+    name: "opencl-usm",
+    // As `opencl::ASKED_FOR` has them; likewise.
+    constants: &[
+        "device_mem_alloc",
+        "shared_mem_alloc",
+        "host_mem_alloc",
+        "mem_free",
+        "mem_blocking_free",
+    ],
+    places_devices: false,
+    releases: &[(
+        "libintelocl.so 2026.2",
+        &[0x2ca_3370, 0x2ca_3990, 0x2ca_2d80, 0x2ca_3fe0, 0x2ca_4520],
+    )],
 };
 
 /// The resolver of this name.
