@@ -186,6 +186,8 @@ static void memory_of_contexts(void) {
 static void contexts(void) {
     const int last = devices - 1;
     work_on(0);
+    CUcontext below = primary[0];
+    int device_below = 0;
     for (int version = 2; version <= 4; version++) {
         CUcontext context;
         if (version == 2)
@@ -209,14 +211,17 @@ static void contexts(void) {
         CUdeviceptr one = allocate(78);
         FREE(cuMemFree_v2, one);
         allocate(79);
-        if (version == 3) continue; // Stays, and stays current.
+        if (version == 3) { // Stays, and stays current.
+            below = context, device_below = last;
+            continue;
+        }
         must("cuCtxDestroy", cuCtxDestroy_v2(context));
         gone_with(context);
-        current = primary[0], device = 0;
+        current = below, device = device_below;
         allocate(80);
     }
     if (devices > 1) {
-        // What stayed goes from the stack.
+        // What stayed is no longer current.
         must("cuCtxSetCurrent", cuCtxSetCurrent(NULL));
         current = primary[0], device = 0;
         allocate(81);
