@@ -11,6 +11,8 @@ pub struct ProcValue {
     pub proc: u64,
     /// When it was first seen, nanoseconds since boot.
     pub first_seen_ns: u64,
+    /// Spaces that are in use in it, one bit each.
+    pub present: u64,
     /// See [`proc_flag`].
     pub flags: u32,
     pub reserved: u32,
@@ -32,6 +34,8 @@ pub mod proc_flag {
     pub const UNREAD: u32 = 16;
     /// memmon itself, in another process: not observed.
     pub const IGNORED: u32 = 32;
+    /// All that it did with the runtime was seen.
+    pub const WHOLE: u32 = 64;
 }
 
 /// `OWNERS`: who holds memory in a process.
@@ -86,6 +90,10 @@ pub struct LiveValue {
     pub tid: u32,
     /// See [`live_flag`].
     pub flags: u32,
+    /// References beyond the first.
+    pub references: u32,
+    /// See [`crate::spec::ProbeSpec::label`].
+    pub label: u32,
 }
 
 /// Bits of [`LiveValue::flags`].
@@ -112,6 +120,65 @@ pub struct PendingValue {
     /// Which of `outputs` are set, one bit each.
     pub set: u64,
     pub outputs: [u64; 8],
+}
+
+/// `FREED`: (thread, space) → what the thread is freeing, in case that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FreedValue {
+    /// 0 where nothing is being freed.
+    pub proc: u64,
+    pub key: u64,
+    /// See [`freed`].
+    pub what: u64,
+    pub value: LiveValue,
+}
+
+/// What became of what a thread frees.
+pub mod freed {
+    /// It ended.
+    pub const ENDED: u64 = 0;
+    /// It was not known.
+    pub const UNKNOWN: u64 = 1;
+    /// It lost one reference of several.
+    pub const RELEASED: u64 = 2;
+}
+
+/// `CURRENT`: (thread, space) → what the thread works with, the latest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CurrentValue {
+    pub proc: u64,
+    pub values: [u64; 8],
+}
+
+/// `NOTES`: what is remembered of a process, for its runtime's own purposes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct NoteKey {
+    pub proc: u64,
+    pub key: u64,
+    pub space: u32,
+    pub reserved: u32,
+}
+
+/// `CALLS`: thread → the call of an upper layer that it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CallValue {
+    pub proc: u64,
+    /// The upper layer's function, see [`crate::spec::ProbeSpec::label`]; 0 where it is in none.
+    pub label: u32,
+    /// See [`call_flag`].
+    pub flags: u32,
+}
+
+/// Bits of [`CallValue::flags`].
+pub mod call_flag {
+    /// The layer that counts has been called from it.
+    pub const REACHED: u32 = 1;
+    /// The thread is inside a call of the layer that counts.
+    pub const INSIDE: u32 = 2;
 }
 
 /// `ROWS`: totals of one pool of one owner.
@@ -167,6 +234,11 @@ pub enum Counter {
     InheritedFrees = 8,
     /// Hits whose spec was missing or of another version.
     BadSpecs = 9,
+    /// Frees that the runtime refused.
+    FailedFrees = 10,
+    /// Changes of `LIVE` that the kernel refused though there was room: it is short of memory, or a
+    /// lock was held for too long.
+    LiveRefused = 11,
 }
 
 impl Counter {
@@ -174,12 +246,16 @@ impl Counter {
     pub const SLOTS: u32 = 16;
 }
 
-const _: () = assert!(size_of::<ProcValue>() == 24);
+const _: () = assert!(size_of::<ProcValue>() == 32);
 const _: () = assert!(size_of::<OwnerKey>() == 24);
 const _: () = assert!(size_of::<OwnerValue>() == 24);
 const _: () = assert!(size_of::<LiveKey>() == 24);
-const _: () = assert!(size_of::<LiveValue>() == 56);
+const _: () = assert!(size_of::<LiveValue>() == 64);
 const _: () = assert!(size_of::<PendingKey>() == 8);
 const _: () = assert!(size_of::<PendingValue>() == 80);
+const _: () = assert!(size_of::<FreedValue>() == 88);
+const _: () = assert!(size_of::<CurrentValue>() == 72);
+const _: () = assert!(size_of::<NoteKey>() == 24);
+const _: () = assert!(size_of::<CallValue>() == 16);
 const _: () = assert!(size_of::<RowKey>() == 32);
 const _: () = assert!(size_of::<RowValue>() == 80);

@@ -14,4 +14,4 @@ pub mod record;
 pub mod spec;
 
 /// Version of every structure in this crate. Any change of layout or meaning raises it.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;

@@ -28,6 +28,8 @@ pub enum HistoryKind {
     /// A free of something unknown.
     UnknownFree = 4,
     Register = 5,
+    /// A free that failed: what it named is as it was before.
+    Unfreed = 6,
 }
 
 /// One allocation, free or failure.
@@ -35,10 +37,12 @@ pub enum HistoryKind {
 #[repr(C)]
 pub struct History {
     pub header: Header,
+    /// Of a failure: its error code, 0 where that is not known.
     pub key: u64,
     pub owner: u64,
     pub requested: u64,
     pub charged: u64,
+    /// Of a failure: the function, see [`crate::spec::ProbeSpec::label`].
     pub address: u64,
     pub space: u32,
     pub pool: u32,

@@ -34,11 +34,26 @@ pub enum Action {
     OwnerOpen = 7,
     /// Bytes of `OWNER` that have no key and end only by `FreeAll`.
     Register = 8,
+    /// One more reference to the allocation `KEY`.
+    Retain = 9,
+    /// One reference fewer: the last one ends the allocation.
+    Release = 10,
+    /// A free of this thread has returned. Where it failed, it is undone.
+    Freed = 11,
+    /// `VALUE` is remembered under `KEY`, for this process.
+    Note = 12,
+    /// `VALUE` is what this thread works with from here on.
+    SetCurrent = 13,
+    /// As `SetCurrent`; what it was before comes back with `PopCurrent`.
+    PushCurrent = 14,
+    PopCurrent = 15,
+    /// Outputs for a probe at the return of the function: remembered for this thread, and no more.
+    Carry = 16,
 }
 
 impl Action {
     /// Every action, with the name that profiles use.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Begin, "begin"),
         (Self::Commit, "commit"),
         (Self::Fail, "fail"),
@@ -47,7 +62,28 @@ impl Action {
         (Self::FreeAll, "free_all"),
         (Self::OwnerOpen, "owner_open"),
         (Self::Register, "register"),
+        (Self::Retain, "retain"),
+        (Self::Release, "release"),
+        (Self::Freed, "freed"),
+        (Self::Note, "note"),
+        (Self::SetCurrent, "set_current"),
+        (Self::PushCurrent, "push_current"),
+        (Self::PopCurrent, "pop_current"),
+        (Self::Carry, "carry"),
     ];
+
+    /// Whether it remembers a value, and changes nothing that is counted.
+    pub const fn remembers(self) -> bool {
+        matches!(
+            self,
+            Self::Note | Self::SetCurrent | Self::PushCurrent | Self::PopCurrent
+        )
+    }
+
+    /// Whether it changes what is counted.
+    pub const fn counts(self) -> bool {
+        !self.remembers() && !matches!(self, Self::Carry)
+    }
 }
 
 /// The output registers.
@@ -70,6 +106,10 @@ pub mod reg {
     pub const AUX: u8 = 7;
     /// How many outputs there are.
     pub const OUTPUTS: u8 = 8;
+    /// Of what remembers something: what is remembered.
+    pub const VALUE: u8 = REQUESTED;
+    /// Of a call that failed ([`super::flag::HAS_ERROR`]): its error code. It lies nowhere.
+    pub const ERROR: u8 = ADDRESS;
 }
 
 /// Operations of the interpreter. `dst`, `a` and `b` are registers unless said otherwise.
@@ -121,7 +161,22 @@ pub mod op {
     /// and narrowed to the width `b`. Undefined where the block did not reach that far, and after a
     /// [`LOAD`] or [`STACK`].
     pub const FIELD: u8 = 25;
+    /// `dst` = what was noted under `a` in this process, else [`super::NOTHING`].
+    pub const NOTED: u8 = 26;
+    /// `dst` = what this thread works with, else [`super::NOTHING`].
+    pub const CURRENT: u8 = 27;
+    /// As [`PENDING`], of what `Carry` left.
+    pub const CARRIED: u8 = 28;
+    /// As [`LOAD`], but 0 where it cannot be read: for what no number depends on.
+    pub const TRY_LOAD: u8 = 29;
+    /// `dst` = where the program that is observed stands: at the probe.
+    pub const POSITION: u8 = 30;
+    /// `dst` = 1 where the process has been seen from its start, else 0.
+    pub const WHOLE: u8 = 31;
 }
+
+/// Of what is remembered: that there is nothing.
+pub const NOTHING: u64 = u64::MAX;
 
 /// Widths of [`op::LOAD`] and [`op::CAST`].
 pub mod width {
@@ -161,7 +216,10 @@ pub struct ProbeSpec {
     pub flags: u16,
     /// Keys, owners and pools of different runtimes are apart: one number a runtime.
     pub space: u32,
-    pub reserved: u32,
+    /// The name of the function, a number that userspace gave it; 0 where it is of no interest.
+    pub label: u32,
+    /// One bit a space: where one of these is in use in the process, it counts, and this one tells what for.
+    pub covered_by: u64,
     pub code: [Instr; MAX_INSTRS],
 }
 
@@ -169,7 +227,15 @@ pub struct ProbeSpec {
 pub mod flag {
     /// The process's allocator comes to life here: what it holds is known from its start.
     pub const STARTS_PROCESS: u16 = 1;
+    /// What is freed is remembered for this thread, for the `Freed` at the function's return.
+    pub const KEEPS_FREED: u16 = 2;
+    /// Where the call failed, [`super::reg::ERROR`] is its error code.
+    pub const HAS_ERROR: u16 = 4;
+    /// There are other runtimes of its family.
+    pub const LAYERED: u16 = 8;
+    /// A key that is not known is of something else: no sign of a missed past.
+    pub const KNOWN_ONLY: u16 = 16;
 }
 
 const _: () = assert!(size_of::<Instr>() == 8);
-const _: () = assert!(size_of::<ProbeSpec>() == 16 + 8 * MAX_INSTRS);
+const _: () = assert!(size_of::<ProbeSpec>() == 24 + 8 * MAX_INSTRS);

@@ -152,7 +152,7 @@ pub fn main(args: &Args) -> Result<()> {
 
 /// Instructions that the kernel's verifier may have to go through for the program that every probe runs. It gives up at
 /// a million; older kernels see fewer states as equal than the one that this runs on.
-const MOST_VERIFIED: u64 = 100_000;
+const MOST_VERIFIED: u64 = 150_000;
 
 /// Says how many there are.
 fn verified(binary: &Path, root: bool) -> Result<()> {

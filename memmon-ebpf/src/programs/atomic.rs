@@ -11,6 +11,13 @@ pub fn add(slot: *mut u64, delta: u64) -> u64 {
     old.wrapping_add(delta)
 }
 
+/// As [`add`], of half the width; returns the *old* value.
+#[inline(always)]
+pub fn add32(slot: *mut u32, delta: u32) -> u32 {
+    // SAFETY: as in `add`, aligned to four bytes.
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(slot, delta) }
+}
+
 /// Raises `slot` to `value` where that is more.
 #[inline(always)]
 pub fn raise(slot: *mut i64, value: i64) {

@@ -4,11 +4,15 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_probe_read_user};
 use memmon_ebpf::{
-    ledger::PendingKey,
+    ledger::proc_flag,
     spec::{BLOCK_WORDS, MAX_INSTRS, ProbeSpec, REGISTERS, op, width},
 };
 
-use crate::maps::PENDING;
+use crate::{
+    maps::PENDING,
+    memory,
+    process::Process,
+};
 
 /// How a probe's program ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,7 @@ pub fn zeroed<const N: usize>(words: &mut MaybeUninit<[u64; N]>) -> &mut [u64; N
 pub fn run(
     spec: &ProbeSpec,
     regs: *const pt_regs,
-    pending: &PendingKey,
+    process: &Process,
     values: &mut Registers,
 ) -> Outcome {
     let mut block = MaybeUninit::<Block>::uninit();
@@ -83,6 +87,14 @@ pub fn run(
                     return Outcome::ReadFailed;
                 }
                 narrow(block[0], instr.b)
+            }
+            op::TRY_LOAD => {
+                block[0] = 0;
+                if read(block, a.wrapping_add(imm), instr.b & !width::SIGNED) {
+                    narrow(block[0], instr.b)
+                } else {
+                    0
+                }
             }
             op::BLOCK => {
                 if !read(block, a.wrapping_add(imm), instr.b) {
@@ -144,13 +156,19 @@ pub fn run(
                 }
                 continue;
             }
-            op::PENDING => match PENDING.get_ptr(pending) {
+            op::PENDING => match PENDING.get_ptr(&memory::slot(spec, process)) {
                 // SAFETY: a map value stays readable until the program ends.
                 Some(pending) if unsafe { (*pending).proc } != 0 => unsafe {
                     (*pending).outputs[instr.imm as usize & 7]
                 },
                 _ => 0,
             },
+            op::CARRIED => memory::memmon_carried(process.proc, spec.space, process.tid, instr.imm as u32),
+            op::NOTED => memory::memmon_noted(process.proc, spec.space, a),
+            op::CURRENT => memory::memmon_current(process.proc, spec.space, process.tid),
+            // SAFETY: as above.
+            op::POSITION => unsafe { (*regs).rip },
+            op::WHOLE => (process.flags & proc_flag::WHOLE != 0) as u64,
             _ => return Outcome::ReadFailed,
         };
         values[dst] = value;

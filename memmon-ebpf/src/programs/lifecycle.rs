@@ -27,10 +27,6 @@ static FORK_CHILD_AT: u32 = 20;
 #[unsafe(no_mangle)]
 static EXEC_OLD_PID_AT: u32 = 16;
 
-/// Runtimes whose pending allocations a thread may leave behind. Set before loading.
-#[unsafe(no_mangle)]
-static SPACES: u32 = 1;
-const MAX_SPACES: u32 = 32;
 
 /// `Control::flags` of an exit of which it is not sure that it is the whole process's.
 const MAYBE: u32 = 1 << 31;
@@ -47,6 +43,7 @@ fn known(tgid: u32, tid: u32) -> Option<Process> {
     let value = unsafe { PROCS.get(&tgid) }?;
     Some(Process {
         proc: value.proc,
+        present: value.present,
         flags: value.flags,
         tgid,
         tid,
@@ -63,14 +60,9 @@ pub fn exec(ctx: &TracePointContext) {
         // SAFETY: as in `exit`.
         at => unsafe { ctx.read_at::<u32>(at) }.unwrap_or(tid),
     };
-    for space in 0..MAX_SPACES {
-        if space >= setting(&SPACES) {
-            break;
-        }
-        ledger::forget_pending(tid, space);
-        if old != tid {
-            ledger::forget_pending(old, space);
-        }
+    ledger::forget_thread(tid);
+    if old != tid {
+        ledger::forget_thread(old);
     }
     if let Some(process) = known(tgid, tid) {
         let _ = PROCS.remove(&tgid);
@@ -88,12 +80,7 @@ pub fn exit(ctx: &TracePointContext) {
         let _ = SCOPE.remove(&tid);
     }
     let proc = known(tgid, tid).map_or(0, |process| process.proc);
-    for space in 0..MAX_SPACES {
-        if space >= setting(&SPACES) {
-            break;
-        }
-        ledger::abandoned(proc, tid, space);
-    }
+    ledger::thread_ended(proc, tid);
     // Again: its flags may be others by now.
     let Some(process) = known(tgid, tid) else {
         return;

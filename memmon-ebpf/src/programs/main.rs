@@ -15,6 +15,7 @@ mod interpreter;
 mod ledger;
 mod lifecycle;
 mod maps;
+mod memory;
 mod oddities;
 mod process;
 mod stack;
@@ -27,7 +28,7 @@ use aya_ebpf::{
 };
 use memmon_ebpf::{
     WIRE_VERSION,
-    ledger::{Counter, PendingKey},
+    ledger::Counter,
     spec::ProbeSpec,
 };
 
@@ -77,11 +78,7 @@ fn probe(regs: *const aya_ebpf::bindings::pt_regs, ctx: *mut core::ffi::c_void) 
     };
     let mut values = MaybeUninit::uninit();
     let values = interpreter::zeroed(&mut values);
-    let pending = PendingKey {
-        tid,
-        space: spec.space,
-    };
-    match interpreter::run(spec, regs, &pending, values) {
+    match interpreter::run(spec, regs, &process, values) {
         Outcome::Done => ledger::apply(spec, &process, values, true),
         Outcome::CallFailed => ledger::apply(spec, &process, values, false),
         Outcome::NoEvent => {}

@@ -6,8 +6,8 @@ use aya_ebpf::{
 };
 use memmon_ebpf::{
     ledger::{
-        Counter, LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, ProcValue,
-        RowKey, RowValue,
+        CallValue, Counter, CurrentValue, FreedValue, LiveKey, LiveValue, NoteKey, OwnerKey,
+        OwnerValue, PendingKey, PendingValue, ProcValue, RowKey, RowValue,
     },
     spec::{MAX_SPECS, ProbeSpec},
 };
@@ -33,6 +33,27 @@ pub static OWNERS: HashMap<OwnerKey, OwnerValue> = HashMap::with_max_entries(655
 
 #[map]
 pub static PENDING: HashMap<PendingKey, PendingValue> = HashMap::with_max_entries(16384, 0);
+
+/// What `Carry` leaves for the return of a function.
+#[map]
+pub static CARRIED: HashMap<PendingKey, PendingValue> = HashMap::with_max_entries(16384, 1);
+
+#[map]
+pub static FREED: HashMap<PendingKey, FreedValue> = HashMap::with_max_entries(16384, 1);
+
+#[map]
+pub static CURRENT: HashMap<PendingKey, CurrentValue> = HashMap::with_max_entries(16384, 1);
+
+#[map]
+pub static CALLS: HashMap<u32, CallValue> = HashMap::with_max_entries(16384, 1);
+
+/// Thread → the spaces of which one of the maps above may have something of it, one bit each.
+#[map]
+pub static THREADS: HashMap<u32, u64> = HashMap::with_max_entries(32768, 1);
+
+/// Where one is forgotten, a device is not known: no number depends on it.
+#[map]
+pub static NOTES: LruHashMap<NoteKey, u64> = LruHashMap::with_max_entries(65536, 0);
 
 /// No LRU: silent eviction would be silent loss.
 #[map]

@@ -14,7 +14,11 @@ use crate::counters;
 pub const fn is_odd(counter: Counter) -> bool {
     matches!(
         counter,
-        Counter::BadSpecs | Counter::TableFull | Counter::LiveFull | Counter::FailedReads
+        Counter::BadSpecs
+            | Counter::TableFull
+            | Counter::LiveFull
+            | Counter::LiveRefused
+            | Counter::FailedReads
     )
 }
 
@@ -47,6 +51,11 @@ fn tell(counter: u32, times: u64) {
         warn!(
             (),
             "pid {}: more live allocations than --live-entries ({} on this CPU)", pid, times
+        );
+    } else if counter == Counter::LiveRefused as u32 {
+        warn!(
+            (),
+            "pid {}: the kernel did not store an allocation ({} on this CPU)", pid, times
         );
     } else {
         debug!(

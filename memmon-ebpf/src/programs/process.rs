@@ -33,6 +33,8 @@ pub fn setting(value: &'static u32) -> u32 {
 #[derive(Clone, Copy)]
 pub struct Process {
     pub proc: u64,
+    /// Spaces in use, one bit each.
+    pub present: u64,
     pub flags: u32,
     pub tgid: u32,
     pub tid: u32,
@@ -56,6 +58,7 @@ pub fn observe(tgid: u32, tid: u32) -> Option<Process> {
         }
         return Some(Process {
             proc: known.proc,
+            present: known.present,
             flags: known.flags,
             tgid,
             tid,
@@ -75,18 +78,30 @@ pub fn doubt() {
     }
 }
 
+/// The runtime is in use in the process that runs now.
+#[inline(never)]
+pub fn present(space: u32) {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if let Some(known) = PROCS.get_ptr_mut(&tgid) {
+        // SAFETY: a map value; two threads at once may lose one of the bits, which its next event sets.
+        unsafe { (*known).present |= 1 << (space & 63) };
+    }
+}
+
 #[inline(never)]
 fn first_sight(tgid: u32, tid: u32) -> Option<Process> {
     let number = NUMBERS.get_ptr_mut(0)?;
     let flags = if FORKED.get_ptr(&tgid).is_some() {
         proc_flag::FORKED
     } else {
-        0
+        // Those that mapped the library before it was attached to were found before that.
+        proc_flag::WHOLE
     };
     let value = ProcValue {
         proc: atomic::add(number, 1),
         // SAFETY: no arguments.
         first_seen_ns: unsafe { bpf_ktime_get_boot_ns() },
+        present: 0,
         flags,
         reserved: 0,
     };
@@ -100,6 +115,7 @@ fn first_sight(tgid: u32, tid: u32) -> Option<Process> {
         };
         return Some(Process {
             proc: known.proc,
+            present: known.present,
             flags: known.flags,
             tgid,
             tid,
@@ -107,6 +123,7 @@ fn first_sight(tgid: u32, tid: u32) -> Option<Process> {
     }
     let process = Process {
         proc: value.proc,
+        present: 0,
         flags,
         tgid,
         tid,

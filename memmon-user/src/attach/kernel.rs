@@ -33,8 +33,6 @@ pub struct Settings {
     pub narrowed: bool,
     /// Children of a pid in scope come into it.
     pub inherit_scope: bool,
-    /// Runtimes: how many spaces.
-    pub spaces: u32,
     /// Bytes of the history ring; a power of two, at least a page.
     pub history_bytes: u32,
     /// Live allocations that can be remembered.
@@ -48,7 +46,6 @@ impl Default for Settings {
         Self {
             narrowed: false,
             inherit_scope: false,
-            spaces: 1,
             history_bytes: 8 << 20,
             live_entries: 1 << 20,
             map_entries: Vec::new(),
@@ -139,6 +136,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     entry: &'static str,
     at_return: &'static str,
+    returns_loaded: bool,
     /// The kernel's release, where return probes may harm those that they are hit in.
     harmful_returns: Option<String>,
     specs: Array<MapData, Wire<ProbeSpec>>,
@@ -185,7 +183,6 @@ impl Kernel {
             .override_global("EXIT_GROUP_DEAD_AT", &group_dead, true)
             .override_global("FORK_CHILD_AT", &features.tracepoints.fork_child, true)
             .override_global("EXEC_OLD_PID_AT", &exec_old_pid, true)
-            .override_global("SPACES", &settings.spaces, true)
             .override_global("WAKE_AT", &wake_at, true)
             .override_global(messages::LEVEL, &log_level, true)
             .map_max_entries("HISTORY", settings.history_bytes)
@@ -212,13 +209,7 @@ impl Kernel {
             let id = program.attach("sched", event).map_err(failed)?;
             lifecycle.insert(name, program.take_link(id).map_err(failed)?);
         }
-        for name in [entry, at_return] {
-            let program: &mut UProbe = program(&mut ebpf, name)?;
-            program.load().map_err(|source| KernelError::Program {
-                name,
-                source: Box::new(source),
-            })?;
-        }
+        load(&mut ebpf, entry)?;
         let rings = Rings::take(&mut ebpf)?;
         let kernel = Self {
             specs: take(&mut ebpf, "SPECS")?,
@@ -239,6 +230,7 @@ impl Kernel {
             ebpf,
             entry,
             at_return,
+            returns_loaded: false,
             harmful_returns: features
                 .release
                 .has_harmful_returns()
@@ -301,6 +293,11 @@ impl Kernel {
             } else {
                 self.entry
             };
+            if at_return && !self.returns_loaded {
+                // To verify it takes as long as the other one, and many runtimes need none.
+                load(&mut self.ebpf, name)?;
+                self.returns_loaded = true;
+            }
             let program: &mut UProbe = program(&mut self.ebpf, name)?;
             let link = program
                 .attach(chosen, path, UProbeScope::AllProcesses)
@@ -401,6 +398,14 @@ pub(super) fn map_error(name: &'static str, source: aya::maps::MapError) -> Kern
         name,
         source: Box::new(source),
     }
+}
+
+fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<()> {
+    let program: &mut UProbe = program(ebpf, name)?;
+    program.load().map_err(|source| KernelError::Program {
+        name,
+        source: Box::new(source),
+    })
 }
 
 fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T>

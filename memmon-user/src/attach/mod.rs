@@ -6,6 +6,7 @@ pub mod features;
 pub mod kernel;
 mod landing;
 pub mod messages;
+pub mod names;
 pub mod plan;
 pub mod rings;
 pub mod table;

@@ -8,6 +8,7 @@ use crate::{
     attach::{
         kernel::Point,
         landing::{self, Landing, Needs},
+        names,
     },
     elf::{Library, Pattern},
     runtimes::profile::{At, CompiledProbe, SymbolPattern},
@@ -24,7 +25,7 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
         if addresses.is_empty() && !probe.optional {
             missing.push(describe(probe));
         }
-        for entry in addresses.into_keys() {
+        for (entry, function) in addresses {
             let landing = landings.get(&entry).copied();
             let address = landing.map_or(entry, |landing| landing.address);
             let file_offset = library
@@ -37,12 +38,15 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
                     )
                 })?;
             let at_return = probe.at == At::Return;
-            if taken.insert((file_offset, at_return)) {
+            // Several probes may stand at one function, of which one counts.
+            if !is_exclusive(probe.spec.action) || taken.insert((file_offset, at_return)) {
+                let mut spec = probe.spec;
+                spec.label = function.name.map_or(0, |name| names::number(&name));
                 points.push(Point {
                     file_offset,
                     moved: address - entry,
                     single_stepped: landing.is_some_and(|landing| landing.single_stepped),
-                    spec: probe.spec,
+                    spec,
                     at_return,
                 });
             }
@@ -61,11 +65,19 @@ pub fn points(library: &Library, probes: &[CompiledProbe]) -> Result<Vec<Point>,
 /// it is watched. What begins before that is left to the walk.
 fn turn(action: u8) -> u8 {
     [
+        Action::Note,
+        Action::SetCurrent,
+        Action::PushCurrent,
+        Action::PopCurrent,
+        Action::Carry,
+        Action::Freed,
         Action::Free,
+        Action::Release,
         Action::FreeAll,
         Action::OwnerOpen,
         Action::Register,
         Action::Fail,
+        Action::Retain,
         Action::Commit,
         Action::Alloc,
         Action::Begin,
@@ -96,7 +108,7 @@ fn landings(
     let mut functions: BTreeMap<u64, (u64, Needs)> = BTreeMap::new();
     for (probe, addresses) in probes.iter().zip(found) {
         let needs = Needs::of(&probe.spec, probe.at == At::Return);
-        for (address, size) in addresses {
+        for (address, Function { size, .. }) in addresses {
             functions
                 .entry(*address)
                 .and_modify(|(known, all)| {
@@ -117,8 +129,23 @@ fn one_size(one: u64, other: u64) -> u64 {
     if one == other { one } else { 0 }
 }
 
-/// Of one probe: each function's address, and its size (0 where that is not known).
-type Addresses = BTreeMap<u64, u64>;
+/// Of one probe: the functions by their addresses.
+type Addresses = BTreeMap<u64, Function>;
+
+#[derive(Clone, Debug, Default)]
+struct Function {
+    /// 0 where that is not known.
+    size: u64,
+    /// As a programmer calls it; none where that is not known, or mangled.
+    name: Option<String>,
+}
+
+/// At one place, one of these is enough.
+fn is_exclusive(action: u8) -> bool {
+    let shared = [Action::Retain, Action::Freed];
+    let action = Action::ALL.iter().find(|(known, _)| *known as u8 == action);
+    action.is_none_or(|(action, _)| action.counts() && !shared.contains(action))
+}
 
 /// The addresses of every probe, in one pass over the symbols.
 fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<Addresses> {
@@ -131,9 +158,16 @@ fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<Addresses> {
                 SymbolPattern::Exact(name) => patterns.push(Pattern::Exact(name)),
                 SymbolPattern::Prefix(prefix) => patterns.push(Pattern::Prefix(prefix)),
                 SymbolPattern::Plt(import) => {
-                    found[index].extend(library.plt_stub(import).map(|address| (address, 0)));
+                    let stub = library.plt_stub(import);
+                    found[index].extend(stub.map(|address| (address, Function::default())));
                     continue;
                 }
+                SymbolPattern::Address(address) => {
+                    found[index].insert(*address, Function::default());
+                    continue;
+                }
+                // This library's resolver does not know it.
+                SymbolPattern::Constant(_) => continue,
             }
             wanted.push((index, symbol));
         }
@@ -141,10 +175,14 @@ fn addresses(library: &Library, probes: &[CompiledProbe]) -> Vec<Addresses> {
     for ((index, pattern), symbols) in wanted.into_iter().zip(library.symbols(&patterns)) {
         for symbol in symbols {
             if pattern.matches(&symbol.name) {
+                let is_plain = !symbol.name.starts_with("_Z");
                 found[index]
                     .entry(symbol.address)
-                    .and_modify(|size| *size = one_size(*size, symbol.size))
-                    .or_insert(symbol.size);
+                    .and_modify(|function| function.size = one_size(function.size, symbol.size))
+                    .or_insert_with(|| Function {
+                        size: symbol.size,
+                        name: is_plain.then(|| symbol.name.to_string()),
+                    });
             }
         }
     }
@@ -155,12 +193,16 @@ fn describe(probe: &CompiledProbe) -> String {
     let names: Vec<&str> = probe
         .symbols
         .iter()
-        .map(|symbol| match symbol {
+        .filter_map(|symbol| match symbol {
             SymbolPattern::Exact(name) | SymbolPattern::Prefix(name) | SymbolPattern::Plt(name) => {
-                name.as_str()
+                Some(name.as_str())
             }
+            SymbolPattern::Constant(_) | SymbolPattern::Address(_) => None,
         })
         .collect();
+    if names.is_empty() {
+        return format!("the function of `{}`", probe.name);
+    }
     format!("the function of `{}` ({})", probe.name, names.join(" or "))
 }
 
@@ -172,7 +214,8 @@ mod tests {
     fn ends_go_live_first_and_beginnings_last() {
         let mut actions: Vec<Action> = Action::ALL.iter().map(|(action, _)| *action).collect();
         actions.sort_by_key(|action| turn(*action as u8));
-        assert_eq!(actions.first(), Some(&Action::Free));
+        let first = actions.iter().find(|action| action.counts());
+        assert_eq!(first, Some(&Action::Freed));
         assert_eq!(actions.last(), Some(&Action::Begin));
         let turns: BTreeSet<u8> = actions.iter().map(|action| turn(*action as u8)).collect();
         assert_eq!(turns.len(), Action::ALL.len(), "an action without a turn");

@@ -115,7 +115,8 @@ fn spec() -> ProbeSpec {
         len: 2,
         flags: 0,
         space: 0,
-        reserved: 0,
+        label: 0,
+        covered_by: 0,
         code,
     }
 }

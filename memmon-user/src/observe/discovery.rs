@@ -114,6 +114,8 @@ impl Observer {
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
         let proc = value.proc;
+        let present = uses.iter().fold(0, |mask, (using, _)| mask | 1 << using.space);
+        self.write_proc(pid, proc, |value| value.present |= present);
         let known = self
             .processes
             .get(&proc)
@@ -160,6 +162,9 @@ impl Observer {
         let proc = value.proc;
         let read = proc_flag::RECOVERING | proc_flag::UNREAD;
         self.set_flag(*pid, proc, read, false);
+        if past == Past::Nothing && value.flags & proc_flag::FORKED == 0 {
+            self.write_proc(*pid, proc, |value| value.flags |= proc_flag::WHOLE);
+        }
         if let Some(watched) = self.processes.get_mut(&proc) {
             watched.uses.clone_from(uses);
             watched.fresh = past == Past::Nothing;
@@ -196,6 +201,7 @@ impl Observer {
             ProcValue {
                 proc: self.next_proc,
                 first_seen_ns: clock::boot_ns(),
+                present: 0,
                 flags: proc_flag::UNREAD,
                 reserved: 0,
             },
@@ -269,22 +275,36 @@ impl Observer {
         let before = self.kernel.counters();
         self.write_flag(pid, proc, flag, on);
         let now = self.kernel.counters();
-        let odd = [Counter::LiveFull, Counter::TableFull, Counter::FailedReads];
+        let odd = [
+            Counter::LiveFull,
+            Counter::LiveRefused,
+            Counter::TableFull,
+            Counter::FailedReads,
+        ];
         if odd.iter().any(|odd| now.get(*odd) > before.get(*odd)) {
             self.tell(Fact::Inexact { proc });
         }
     }
 
     fn write_flag(&mut self, pid: u32, proc: Proc, flag: u32, on: bool) {
-        if let Some(mut value) = self.kernel.procs.get(pid)
-            && value.proc == proc
-        {
+        self.write_proc(pid, proc, |value| {
             value.flags = if on {
                 value.flags | flag
             } else {
                 value.flags & !flag
             };
-            self.kernel.procs.change(pid, value);
+        });
+    }
+
+    fn write_proc(&mut self, pid: u32, proc: Proc, change: impl FnOnce(&mut ProcValue)) {
+        if let Some(before) = self.kernel.procs.get(pid)
+            && before.proc == proc
+        {
+            let mut value = before;
+            change(&mut value);
+            if value != before {
+                self.kernel.procs.change(pid, value);
+            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the kernel reports, taken into the tables.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use memmon_ebpf::{
     ledger::proc_flag,
@@ -14,7 +17,7 @@ use crate::{
     tables::{
         Fact,
         event::{Event, EventKind},
-        facts::{OwnerId, Proc, Since},
+        facts::{DeviceFacts, OwnerId, Placement, Proc, Since},
     },
     target::identity,
 };
@@ -109,6 +112,9 @@ impl Observer {
 
     /// An owner's first allocation: finds out where its memory lies.
     pub(super) fn place(&mut self, owner: OwnerId, ogen: u32, hint: &OwnerHint) {
+        if !self.runtimes.places_devices(owner.space) {
+            return self.place_by_number(owner, ogen, hint.device);
+        }
         let Some(watched) = self.processes.get(&owner.proc) else {
             return;
         };
@@ -147,6 +153,23 @@ impl Observer {
                 next: Instant::now(),
             });
         }
+    }
+
+    /// The probe said which device it is, numbered from 1.
+    fn place_by_number(&mut self, owner: OwnerId, ogen: u32, device: u64) {
+        let Some(id) = device.checked_sub(1).and_then(|id| i64::try_from(id).ok()) else {
+            return;
+        };
+        let devices = vec![DeviceFacts {
+            id: Some(id),
+            ..DeviceFacts::default()
+        }];
+        let pools = BTreeMap::new();
+        self.tell(Fact::Placement {
+            owner,
+            ogen,
+            placement: Placement { devices, pools },
+        });
     }
 
     /// Looks again for owners that were not found where their first allocation said.

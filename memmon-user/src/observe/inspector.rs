@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
 use super::{clock, journal, observer::Observer};
 use crate::{
-    attach::batch::Reader,
+    attach::{batch::Reader, names},
     rights,
     tables::{
         Batch, Fact, Follower, Tables,
@@ -85,7 +85,7 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
             });
             // Half a list would pass for a whole one: rather none.
             if read.is_ok() {
-                let _ = reply.send(listing.finish(clock::boot_ns(), clock::now()));
+                let _ = reply.send(listing.finish(clock::boot_ns(), clock::now(), names::name));
             }
         }
         Job::Follow {

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use memmon_ebpf::ledger::{Counter, RowKey};
 
 use super::{clock, inspector::Finding, observer::Observer};
-use crate::tables::{
-    Fact,
-    event::{Event, EventKind},
-    facts::PoolCapacity,
-    live::LiveEntry,
-    moment::Moment,
+use crate::{
+    attach::names,
+    tables::{
+        Fact,
+        event::{Event, EventKind},
+        facts::PoolCapacity,
+        live::LiveEntry,
+        moment::Moment,
+    },
 };
 
 /// Failures whose free blocks are looked at together: in a flood of them only some are.
@@ -48,7 +51,8 @@ impl Observer {
                 continue;
             }
             let at = clock::at_boot_ns(event.time_ns);
-            let failure = self.tables.describe_failure(event, &moment, at);
+            let mut failure = self.tables.describe_failure(event, &moment, at);
+            failure.api = event.label().and_then(names::name);
             let (number, free_bytes) = (failure.number, failure.free_bytes);
             self.tell(Fact::Failure(Box::new(failure)));
             if let Some(free_bytes) = free_bytes {
@@ -137,7 +141,7 @@ fn taken_then(live: Vec<LiveEntry>, events: &[Event]) -> Vec<(u64, u64)> {
         .collect();
     for event in events.iter().rev() {
         match event.kind {
-            EventKind::Alloc => {
+            EventKind::Alloc | EventKind::Unfreed => {
                 blocks.remove(&event.key);
             }
             EventKind::Free => {

@@ -121,7 +121,6 @@ impl Observer {
         let settings = Settings {
             narrowed,
             inherit_scope: options.descendants_only,
-            spaces: runtimes.count(),
             history_bytes: options.history_bytes.unwrap_or(defaults.history_bytes),
             live_entries: options.live_entries.unwrap_or(defaults.live_entries),
             map_entries: options.map_entries.clone(),
@@ -376,6 +375,11 @@ impl Observer {
             "allocations were not remembered: more are live than fit (--live-entries); their rows are inexact",
         );
         note(
+            counters.get(Counter::LiveRefused),
+            "allocations or frees were not stored by the kernel, which was short of memory or kept a lock for too long; \
+             their rows are inexact",
+        );
+        note(
             counters.get(Counter::TableFull) + self.not_stored,
             "times a table of the kernel's was full; the processes that this was about are inexact or unknown",
         );
@@ -401,6 +405,7 @@ impl Observer {
             lost_events: counters.get(Counter::LostHistory) + counters.get(Counter::LostControl),
             failed_reads: counters.get(Counter::FailedReads),
             unknown_frees: counters.get(Counter::UnknownFrees),
+            failed_frees: counters.get(Counter::FailedFrees),
             inexact_rows: 0,
             inherited_frees: counters.get(Counter::InheritedFrees),
             notes,

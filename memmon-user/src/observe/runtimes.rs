@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use memmon_ebpf::spec::flag;
+
 use crate::{
     elf,
     runtimes::{
@@ -11,6 +13,9 @@ use crate::{
     },
     tables::facts::{PoolFacts, RuntimeFacts},
 };
+
+/// In the kernel they are bits of a number.
+const MOST: usize = 64;
 
 #[derive(Debug, Default)]
 pub struct Runtimes {
@@ -46,6 +51,12 @@ impl Runtimes {
             ));
         }
         profiles.retain(|known| only.is_empty() || only.contains(&known.name));
+        if profiles.len() > MOST {
+            return Err(format!(
+                "{} runtimes are too many to be looked for at one time: {MOST} at the most; choose some with --runtime",
+                profiles.len()
+            ));
+        }
         Ok(Self { profiles })
     }
 
@@ -124,9 +135,33 @@ impl Runtimes {
         let Some(profile) = self.profiles.get(known.space as usize) else {
             return Err("its runtime is not known".to_owned());
         };
-        profile
+        let mut probes = profile
             .compile(known.library, &understood.constants, known.space)
-            .map_err(|errors| lines(&errors))
+            .map_err(|errors| lines(&errors))?;
+        let covered_by = self.covering(profile);
+        let covers = |other: &Profile| other.is_above(profile);
+        let layered = covered_by != 0 || self.profiles.iter().any(covers);
+        for probe in &mut probes {
+            probe.spec.covered_by = covered_by;
+            if layered {
+                probe.spec.flags |= flag::LAYERED;
+            }
+        }
+        Ok(probes)
+    }
+
+    /// Runtimes that count what this one takes, one bit each.
+    fn covering(&self, profile: &Profile) -> u64 {
+        let below = (0..).zip(&self.profiles);
+        below
+            .filter(|(_, other)| profile.is_above(other))
+            .fold(0, |mask, (space, _): (u32, _)| mask | 1 << space)
+    }
+
+    /// Whether a resolver finds out what is meant by a probe's `device`; else that is its number, from 1.
+    pub fn places_devices(&self, space: u32) -> bool {
+        let profile = self.profiles.get(space as usize);
+        profile.is_some_and(Profile::places_devices)
     }
 
     pub fn facts(&self) -> Vec<RuntimeFacts> {

@@ -10,12 +10,13 @@ use super::{
 use crate::tables::event::{Event, EventKind};
 
 /// By their number in the file.
-const KINDS: [EventKind; 5] = [
+const KINDS: [EventKind; 6] = [
     EventKind::Alloc,
     EventKind::Free,
     EventKind::Failed,
     EventKind::UnknownFree,
     EventKind::Register,
+    EventKind::Unfreed,
 ];
 
 /// Columns, in the order in which they stand.

@@ -59,6 +59,7 @@ pub fn read(input: &mut Input<'_>) -> Result<Vec<LiveEntry>, Malformed> {
                 address: addresses.delta()?,
                 since_ns: times.delta()?,
                 tid: u32::try_from(threads.delta()?).map_err(|_| Malformed)?,
+                label: 0,
             })
         })
         .collect()

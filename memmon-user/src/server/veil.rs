@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::visibility::Sight;
-use crate::tables::{Batch, Fact, live::LiveList};
+use crate::tables::{Batch, Fact, event::EventKind, live::LiveList};
 
 /// Bits of a number that is exact in every JSON reader.
 const EXACT_BITS: u32 = 53;
@@ -23,6 +23,7 @@ impl Veil {
         if sight != Sight::Everything {
             for allocation in &mut list.allocations {
                 self.hide(&mut allocation.owner);
+                self.hide(&mut allocation.key);
             }
             for range in &mut list.ranges {
                 self.hide(&mut range.owner);
@@ -54,7 +55,10 @@ impl Veil {
             | Fact::Generation { owner, .. } => self.hide(&mut owner.owner),
             Fact::Baseline { key, .. } | Fact::Row { key, .. } => self.hide(&mut key.owner),
             Fact::Event(event) => {
-                self.hide(&mut event.key);
+                // Of a failure it is an error code.
+                if event.kind != EventKind::Failed {
+                    self.hide(&mut event.key);
+                }
                 self.hide(&mut event.row.owner);
             }
             Fact::Live(entries) => {

@@ -88,6 +88,12 @@ impl Tables {
                 row.failed = row.failed.wrapping_add(1);
                 row.failed_bytes = row.failed_bytes.wrapping_add(event.requested);
             }
+            EventKind::Unfreed => {
+                row.requested = row.requested.wrapping_add(requested);
+                row.charged = row.charged.wrapping_add(charged);
+                row.live = row.live.wrapping_add(1);
+                row.frees = row.frees.wrapping_sub(1);
+            }
             EventKind::UnknownFree => {}
         }
     }

@@ -16,7 +16,8 @@ pub struct Event {
     pub proc: Proc,
     pub pid: u32,
     pub tid: u32,
-    /// What the free will name: the buffer object, the pointer.
+    /// What the free will name: the buffer object, the pointer. Of a failure its error code, 0 where
+    /// that is not known.
     pub key: u64,
     /// Whose totals it changed.
     #[serde(with = "RowKeyDef")]
@@ -25,6 +26,7 @@ pub struct Event {
     pub sequence: u32,
     pub requested: u64,
     pub charged: u64,
+    /// Of a failure: the function, see [`memmon_ebpf::spec::ProbeSpec::label`].
     pub address: u64,
 }
 
@@ -36,9 +38,22 @@ pub enum EventKind {
     Failed,
     UnknownFree,
     Register,
+    /// A free that failed: what it named is as it was before.
+    Unfreed,
 }
 
 impl Event {
+    /// What a call that failed returned. Runtimes return 32 bits, some of them signed.
+    pub fn error_code(&self) -> Option<i64> {
+        let code = i64::from(self.key as u32 as i32);
+        (self.kind == EventKind::Failed && code != 0).then_some(code)
+    }
+
+    /// The function that failed.
+    pub fn label(&self) -> Option<u32> {
+        (self.kind == EventKind::Failed).then_some(u32::try_from(self.address).ok()?)
+    }
+
     /// None where the kind is not known.
     pub fn of(record: &History) -> Option<Self> {
         let History {
@@ -68,6 +83,7 @@ impl Event {
             (HistoryKind::Failed, EventKind::Failed),
             (HistoryKind::UnknownFree, EventKind::UnknownFree),
             (HistoryKind::Register, EventKind::Register),
+            (HistoryKind::Unfreed, EventKind::Unfreed),
         ];
         let (_, kind) = kinds.into_iter().find(|(raw, _)| *raw as u32 == kind)?;
         Some(Self {

@@ -40,6 +40,8 @@ impl Tables {
             pool: self.pool_name(key.space, key.pool),
             requested_bytes: event.requested,
             needed_bytes: charged.then_some(event.charged),
+            error_code: event.error_code(),
+            api: None,
             number: self.failed + 1,
             capacity_bytes: capacity.map(|capacity| capacity.bytes),
             free_bytes: capacity.and_then(|capacity| self.free(key, &capacity, moment)),

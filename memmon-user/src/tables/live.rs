@@ -29,6 +29,14 @@ pub struct LiveEntry {
     pub since_ns: u64,
     /// The thread that made it; 0 where it was recovered.
     pub tid: u32,
+    /// The function that made it, see [`memmon_ebpf::spec::ProbeSpec::label`]. A number of this very
+    /// observation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What identifies an allocation.
@@ -57,6 +65,7 @@ impl LiveEntry {
             address: value.address,
             since_ns: value.since_ns,
             tid: value.tid,
+            label: value.label,
         })
     }
 
@@ -73,6 +82,7 @@ impl LiveEntry {
             address: event.address,
             since_ns: event.time_ns,
             tid: event.tid,
+            label: 0,
         }
     }
 
@@ -133,7 +143,7 @@ impl Live {
         match fact {
             Fact::Start { .. } => self.entries.clear(),
             Fact::Event(event) => match event.kind {
-                EventKind::Alloc => {
+                EventKind::Alloc | EventKind::Unfreed => {
                     let entry = LiveEntry::of_event(event);
                     self.entries.insert(entry.id(), entry);
                 }
@@ -225,6 +235,10 @@ pub struct LiveAllocation {
     /// Every device that it stands on, with its bytes on each.
     pub devices: Vec<DeviceAsk>,
     pub pool: String,
+    /// What its free will name: a pointer, a handle, the address of a buffer object.
+    pub key: u64,
+    /// The function that the program called for it; none where that is not known.
+    pub api: Option<String>,
     /// The allocator; equal to the `owner` of one of the ranges.
     pub owner: u64,
     /// Where it begins, in each bank of the pool.
@@ -272,7 +286,13 @@ impl Listing<'_> {
         }
     }
 
-    pub fn finish(mut self, now_ns: u64, taken_at: String) -> LiveList {
+    /// `api` says which function has a [`LiveEntry::label`].
+    pub fn finish(
+        mut self,
+        now_ns: u64,
+        taken_at: String,
+        api: impl Fn(u32) -> Option<String>,
+    ) -> LiveList {
         let largest_first = |a: &LiveEntry, b: &LiveEntry| {
             (b.charged, b.requested, a.key).cmp(&(a.charged, a.requested, b.key))
         };
@@ -287,6 +307,8 @@ impl Listing<'_> {
             let pattern = self.patterns.get(&entry.row_key())?.clone()?;
             Some(LiveAllocation {
                 tid: (entry.tid != 0).then_some(entry.tid),
+                key: entry.key,
+                api: api(entry.label),
                 address: entry.address,
                 requested_bytes: entry.requested,
                 charged_bytes: pattern.charged_bytes.map(|_| entry.charged),
@@ -329,7 +351,7 @@ impl Tables {
         for entry in entries {
             listing.take(entry);
         }
-        listing.finish(now_ns, taken_at)
+        listing.finish(now_ns, taken_at, |_| None)
     }
 
     /// What all allocations of a row have in common; none where they are not asked for.

@@ -46,7 +46,7 @@ impl Moment {
 
     fn shift(&mut self, event: &Event, direction: i64) {
         let sign = match event.kind {
-            EventKind::Alloc => direction,
+            EventKind::Alloc | EventKind::Unfreed => direction,
             EventKind::Free => -direction,
             EventKind::Failed | EventKind::UnknownFree | EventKind::Register => return,
         };

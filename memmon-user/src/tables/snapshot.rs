@@ -56,6 +56,9 @@ pub struct Health {
     pub failed_reads: u64,
     /// Frees of something that was not known to be allocated.
     pub unknown_frees: u64,
+    /// Frees that the runtime refused: what they named is still held.
+    #[serde(default)]
+    pub failed_frees: u64,
     /// Usage rows with `exact: false`.
     pub inexact_rows: u64,
     /// Frees, in a forked child, of what its parent allocated (these are harmless).
@@ -178,6 +181,12 @@ pub struct Failure {
     pub requested_bytes: u64,
     /// What the pool would have been charged.
     pub needed_bytes: Option<u64>,
+    /// What the call returned, as a signed number; none where that is not known.
+    #[serde(default)]
+    pub error_code: Option<i64>,
+    /// The function that failed; none where that is not known.
+    #[serde(default)]
+    pub api: Option<String>,
     /// Counts failures, from 1.
     #[serde(default)]
     pub number: u64,

@@ -25,6 +25,7 @@ pub fn troubles(snapshot: &Snapshot) -> Vec<String> {
         ),
         (health.failed_reads, "failed read", "failed reads"),
         (health.unknown_frees, "unknown free", "unknown frees"),
+        (health.failed_frees, "refused free", "refused frees"),
         (health.inexact_rows, "inexact row (~)", "inexact rows (~)"),
         (
             snapshot

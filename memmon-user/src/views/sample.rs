@@ -115,6 +115,7 @@ pub fn troubled() -> Snapshot {
         lost_events: 12,
         failed_reads: 3,
         unknown_frees: 4,
+        failed_frees: 0,
         inexact_rows: 1,
         inherited_frees: 0,
         notes: vec!["the ring was full for 40 ms\u{1b}[2J".into()],

@@ -3,10 +3,12 @@
 use memmon_ebpf::{
     ledger::{Counter, LiveKey, LiveValue, OwnerKey, RowKey, live_flag, proc_flag},
     record::{History, HistoryKind},
-    spec::reg,
+    spec::{flag, reg},
 };
 
-use super::{Event, NO_EXIST, Registers, output, owners::generation, rows};
+use super::{
+    Event, NO_EXIST, Registers, freeing, layers, output, owners::generation, rows,
+};
 use crate::{
     atomic, counters, emit,
     maps::{LIVE, OWNERS},
@@ -18,12 +20,7 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
     let Some(ogen) = generation(event, values) else {
         return;
     };
-    let key = LiveKey {
-        proc: event.process.proc,
-        key: output(values, reg::KEY),
-        space: event.space,
-        reserved: 0,
-    };
+    let key = key(event, values);
     let requested = output(values, reg::REQUESTED);
     let charged = output(values, reg::CHARGED);
     let value = LiveValue {
@@ -36,6 +33,8 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
         ogen,
         tid: event.process.tid,
         flags: 0,
+        references: 0,
+        label: layers::label(event),
     };
     let row_at = rows::row_key(event, values, ogen);
     if LIVE.insert(&key, &value, NO_EXIST).is_err() && !replace(&key, &value, &row_at) {
@@ -56,7 +55,7 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
     emit::history_at(
         value.since_ns,
         HistoryKind::Alloc,
-        &event.process,
+        event.process,
         |record| {
             fill(record, &key, &value);
             record.sequence = sequence as u32;
@@ -68,9 +67,12 @@ pub(super) fn allocated(event: &Event, values: &Registers) {
 #[inline(never)]
 pub(super) fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) -> bool {
     let Some(before) = LIVE.get_ptr_mut(key) else {
-        // Its bytes count; its free will not be known.
-        counters::count(Counter::LiveFull);
-        rows::inexact(row_at);
+        let error = store(key, value);
+        if error != 0 {
+            // Its bytes count; its free will not be known.
+            count_refusal(error);
+            rows::inexact(row_at);
+        }
         return true;
     };
     // SAFETY: a map value; the key is this process's own.
@@ -90,8 +92,9 @@ pub(super) fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) -> bool
         reserved: 0,
     };
     let (requested, charged) = (before.requested, before.charged);
-    if LIVE.insert(key, value, 0).is_err() {
-        counters::count(Counter::LiveFull);
+    let error = store(key, value);
+    if error != 0 {
+        count_refusal(error);
         rows::inexact(row_at);
     }
     if was_live {
@@ -100,6 +103,49 @@ pub(super) fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) -> bool
         rows::subtract(&missed, requested, charged);
     }
     true
+}
+
+const NO_ENTRY: i32 = -2;
+const FULL: i32 = -7;
+/// The kernel has little at hand for maps, and gets more in an interrupt of its own; and it gives up a lock that
+/// another CPU does not let go of. A moment later it mostly works.
+const ATTEMPTS: u32 = 4;
+
+/// Returns the error; 0 where it is stored.
+#[inline(never)]
+pub(super) fn store(key: &LiveKey, value: &LiveValue) -> i32 {
+    let mut last = 0;
+    for _ in 0..ATTEMPTS {
+        match LIVE.insert(key, value, 0) {
+            Ok(()) => return 0,
+            Err(error) => last = error,
+        }
+        if last == FULL {
+            break;
+        }
+    }
+    last
+}
+
+#[inline(never)]
+fn remove(key: &LiveKey) -> bool {
+    for _ in 0..ATTEMPTS {
+        match LIVE.remove(key) {
+            Ok(()) => return true,
+            Err(error) if error == NO_ENTRY => return true,
+            Err(_) => {}
+        }
+    }
+    false
+}
+
+#[inline(always)]
+pub(super) fn count_refusal(error: i32) {
+    counters::count(if error == FULL {
+        Counter::LiveFull
+    } else {
+        Counter::LiveRefused
+    });
 }
 
 #[inline(always)]
@@ -127,14 +173,20 @@ pub(super) fn is_held(key: &LiveKey, value: &LiveValue) -> bool {
     }
 }
 
-#[inline(never)]
-pub(super) fn freed(event: &Event, values: &Registers) {
-    let key = LiveKey {
+#[inline(always)]
+pub(super) fn key(event: &Event, values: &Registers) -> LiveKey {
+    LiveKey {
         proc: event.process.proc,
         key: output(values, reg::KEY),
-        space: event.space,
+        space: event.spec.space,
         reserved: 0,
-    };
+    }
+}
+
+/// The allocation ends.
+#[inline(never)]
+pub(super) fn end(event: &Event, key: &LiveKey) {
+    let key = *key;
     let Some(found) = LIVE.get_ptr(&key) else {
         return unknown(event, &key);
     };
@@ -149,11 +201,18 @@ pub(super) fn freed(event: &Event, values: &Registers) {
         return;
     }
     // Whoever removes it accounts for it: two threads may free at once.
-    if LIVE.remove(&key).is_err() {
-        return;
+    let mut refused = false;
+    if let Err(error) = LIVE.remove(&key) {
+        if error == NO_ENTRY {
+            return;
+        }
+        refused = !remove(&key);
     }
     if event.process.flags & proc_flag::RECOVERING != 0 {
         tombstone(&key);
+    }
+    if event.has(flag::KEEPS_FREED) {
+        freeing::keep(event, &key, &value);
     }
     let row_at = RowKey {
         proc: key.proc,
@@ -163,8 +222,13 @@ pub(super) fn freed(event: &Event, values: &Registers) {
         ogen: value.ogen,
         reserved: 0,
     };
+    if refused {
+        // It is free, and will stand there until its key is used again.
+        counters::count(Counter::LiveRefused);
+        rows::inexact(&row_at);
+    }
     let sequence = rows::subtract(&row_at, value.requested, value.charged);
-    emit::history(HistoryKind::Free, &event.process, |record| {
+    emit::history(HistoryKind::Free, event.process, |record| {
         fill(record, &key, &value);
         record.sequence = sequence as u32;
     });
@@ -173,6 +237,9 @@ pub(super) fn freed(event: &Event, values: &Registers) {
 #[inline(never)]
 pub(super) fn unknown(event: &Event, key: &LiveKey) {
     let flags = event.process.flags;
+    if event.has(flag::KNOWN_ONLY) {
+        return;
+    }
     if flags & proc_flag::FORKED != 0 {
         counters::count(Counter::InheritedFrees);
         return;
@@ -183,8 +250,17 @@ pub(super) fn unknown(event: &Event, key: &LiveKey) {
     if flags & proc_flag::UNREAD != 0 {
         return;
     }
+    if event.has(flag::KEEPS_FREED) {
+        // It may fail, and then it says nothing.
+        return freeing::keep_unknown(event, key);
+    }
+    count_unknown(event, key);
+}
+
+#[inline(always)]
+pub(super) fn count_unknown(event: &Event, key: &LiveKey) {
     counters::count(Counter::UnknownFrees);
-    emit::history(HistoryKind::UnknownFree, &event.process, |record| {
+    emit::history(HistoryKind::UnknownFree, event.process, |record| {
         record.key = key.key;
         record.space = key.space;
     });

@@ -1,70 +1,126 @@
 //! Live allocations and totals, kept where the events happen.
 
+mod freeing;
+mod layers;
 mod live;
 mod owners;
 mod pending;
+mod references;
 mod rows;
+mod threads;
 
 use memmon_ebpf::{
     ledger::Counter,
-    spec::{Action, ProbeSpec, REGISTERS},
+    spec::{Action, ProbeSpec, REGISTERS, flag, reg},
 };
 
-pub use self::pending::{abandoned, forget_pending};
+pub use self::threads::{forget_thread, thread_ended};
 use self::{
-    live::{allocated, freed},
+    freeing::returned,
+    layers::{enter, enter_counted, leave},
+    live::{allocated, end},
     owners::{free_all, open, register},
     pending::{begin, failed, missed, missed_somewhere, take_pending},
+    references::{is_last, take},
 };
-use crate::{counters, process::Process};
+use crate::{
+    counters,
+    memory,
+    process::Process,
+};
 
 const NO_EXIST: u64 = 1;
 
 type Registers = [u64; REGISTERS];
 
-/// What `apply` hands on: little enough for five argument registers, by reference.
+/// What `apply` hands on: little enough for five argument registers, by reference. Frames add up, and the stack is small.
 #[derive(Clone, Copy)]
-struct Event {
-    process: Process,
-    space: u32,
-    /// `ProbeSpec::flags`
-    flags: u16,
+struct Event<'a> {
+    process: &'a Process,
+    spec: &'a ProbeSpec,
+}
+
+impl Event<'_> {
+    #[inline(always)]
+    fn has(&self, flag: u16) -> bool {
+        self.spec.flags & flag != 0
+    }
+
+    /// The call's error code; 0 where it is not known.
+    #[inline(always)]
+    fn error(&self, values: &Registers) -> u64 {
+        if self.has(flag::HAS_ERROR) {
+            values[reg::ERROR as usize]
+        } else {
+            0
+        }
+    }
 }
 
 #[inline(always)]
-pub fn apply(spec: &ProbeSpec, process: &Process, values: &mut Registers, succeeded: bool) {
-    let event = Event {
-        process: *process,
-        space: spec.space,
-        flags: spec.flags,
-    };
+pub fn apply(
+    spec: &ProbeSpec,
+    process: &Process,
+    values: &mut Registers,
+    succeeded: bool,
+) {
+    let event = Event { process, spec };
     let action = spec.action;
+    if action >= Action::Note as u8 {
+        if succeeded {
+            memory::remember(spec, process, values);
+        }
+        return;
+    }
+    // Every part is called in one place: each place that calls is verified anew.
+    let covered = spec.covered_by & process.present != 0;
+    if event.has(flag::LAYERED) && !covered {
+        enter_counted(&event, action);
+    }
     if action == Action::Begin as u8 {
+        if covered {
+            enter(&event);
+        }
         begin(&event, values, spec.outputs);
-    } else if action == Action::Commit as u8 {
-        // A call that failed ended the program early: what it did not reach is the attempt's.
-        let set = if succeeded { spec.outputs } else { 0 };
-        if !take_pending(&event, values, set) {
-            return;
+        return;
+    }
+    let commits = action == Action::Commit as u8;
+    if commits || action == Action::Fail as u8 || action == Action::Alloc as u8 {
+        let error = event.error(values);
+        if action != Action::Alloc as u8 {
+            // A call that failed ended the program early: what it did not reach is the attempt's.
+            let set = if succeeded && commits { spec.outputs } else { 0 };
+            if !take_pending(&event, values, set) {
+                return;
+            }
+        }
+        let succeeded = succeeded && action != Action::Fail as u8;
+        if covered {
+            // Only what failed before it came to the layer that counts is told of by nobody else.
+            if leave(&event) || succeeded || action == Action::Alloc as u8 {
+                return;
+            }
         }
         if succeeded {
             allocated(&event, values);
         } else {
-            failed(&event, values);
+            failed(&event, values, error);
         }
-    } else if action == Action::Fail as u8 {
-        if take_pending(&event, values, 0) {
-            failed(&event, values);
+        return;
+    }
+    if covered {
+        return;
+    }
+    if action == Action::Free as u8 || action == Action::Release as u8 {
+        let key = live::key(&event, values);
+        if succeeded && (action == Action::Free as u8 || is_last(&event, &key)) {
+            end(&event, &key);
         }
-    } else if action == Action::Alloc as u8 {
+    } else if action == Action::Freed as u8 {
+        returned(&event, succeeded);
+    } else if action == Action::Retain as u8 {
         if succeeded {
-            allocated(&event, values);
-        } else {
-            failed(&event, values);
-        }
-    } else if action == Action::Free as u8 {
-        if succeeded {
-            freed(&event, values);
+            take(&live::key(&event, values));
         }
     } else if action == Action::FreeAll as u8 {
         free_all(&event, values);
@@ -80,11 +136,10 @@ pub fn apply(spec: &ProbeSpec, process: &Process, values: &mut Registers, succee
 /// A probe's program could not read what it needed.
 #[inline(always)]
 pub fn unreadable(spec: &ProbeSpec, process: &Process, values: &mut Registers) {
-    let event = Event {
-        process: *process,
-        space: spec.space,
-        flags: spec.flags,
-    };
+    if spec.covered_by & process.present != 0 {
+        return;
+    }
+    let event = Event { process, spec };
     let action = spec.action;
     let allocates = action == Action::Begin as u8
         || action == Action::Alloc as u8

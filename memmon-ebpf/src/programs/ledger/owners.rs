@@ -20,7 +20,7 @@ pub(super) fn generation(event: &Event, values: &Registers) -> Option<u32> {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
-        space: event.space,
+        space: event.spec.space,
         reserved: 0,
     };
     let device = output(values, reg::DEVICE);
@@ -56,11 +56,11 @@ pub(super) fn generation(event: &Event, values: &Registers) -> Option<u32> {
 
 #[inline(never)]
 pub(super) fn seen(event: &Event, values: &Registers, ogen: u32) {
-    emit::control(ControlKind::OwnerSeen, &event.process, |record| {
+    emit::control(ControlKind::OwnerSeen, event.process, |record| {
         record.owner = output(values, reg::OWNER);
         record.device = output(values, reg::DEVICE);
         record.aux = output(values, reg::AUX);
-        record.space = event.space;
+        record.space = event.spec.space;
         record.pool = output(values, reg::POOL) as u32;
         record.ogen = ogen;
     });
@@ -71,7 +71,7 @@ pub(super) fn free_all(event: &Event, values: &Registers) {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
-        space: event.space,
+        space: event.spec.space,
         reserved: 0,
     };
     let Some(found) = OWNERS.get_ptr_mut(&key) else {
@@ -95,7 +95,7 @@ pub(super) fn free_all(event: &Event, values: &Registers) {
         (*found).ogen = ended.wrapping_add(1);
         ended
     };
-    emit::control(ControlKind::FreeAll, &event.process, |record| {
+    emit::control(ControlKind::FreeAll, event.process, |record| {
         record.owner = key.owner;
         record.space = key.space;
         record.ogen = ended;
@@ -107,7 +107,7 @@ pub(super) fn open(event: &Event, values: &Registers) {
     let key = OwnerKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
-        space: event.space,
+        space: event.spec.space,
         reserved: 0,
     };
     // The address may have been another owner's.
@@ -125,13 +125,13 @@ pub(super) fn open(event: &Event, values: &Registers) {
     if OWNERS.insert(&key, &value, 0).is_err() {
         counters::count(Counter::TableFull);
     }
-    if event.flags & flag::STARTS_PROCESS != 0 {
+    if event.spec.flags & flag::STARTS_PROCESS != 0 {
         if let Some(known) = PROCS.get_ptr_mut(&event.process.tgid) {
             // SAFETY: a map value. Set once, before the process has threads that allocate.
             unsafe { (*known).flags |= proc_flag::STARTED };
         }
     }
-    emit::control(ControlKind::OwnerOpen, &event.process, |record| {
+    emit::control(ControlKind::OwnerOpen, event.process, |record| {
         record.owner = key.owner;
         record.space = key.space;
         record.pool = output(values, reg::POOL) as u32;
@@ -155,11 +155,11 @@ pub(super) fn register(event: &Event, values: &Registers) {
             atomic::add(&raw mut (*row).sequence, 1)
         };
     }
-    emit::history(HistoryKind::Register, &event.process, |record| {
+    emit::history(HistoryKind::Register, event.process, |record| {
         record.owner = output(values, reg::OWNER);
         record.requested = requested;
         record.address = output(values, reg::ADDRESS);
-        record.space = event.space;
+        record.space = event.spec.space;
         record.pool = output(values, reg::POOL) as u32;
         record.ogen = ogen;
         record.sequence = sequence as u32;

@@ -8,11 +8,11 @@ use memmon_ebpf::{
     spec::reg,
 };
 
-use super::{Event, Registers, output, owners::generation, rows};
+use super::{Event, Registers, layers, output, owners::generation, rows};
 use crate::{
     atomic, counters, emit,
     maps::{OWNERS, PENDING, ROWS},
-    process,
+    memory, process,
 };
 
 /// No process has this number.
@@ -22,7 +22,7 @@ pub(super) const NOTHING_PENDING: u64 = 0;
 pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
     let slot = PendingKey {
         tid: event.process.tid,
-        space: event.space,
+        space: event.spec.space,
     };
     if let Some(slot) = PENDING.get_ptr_mut(&slot) {
         // SAFETY: a map value; the slot is this thread's own.
@@ -34,7 +34,7 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
             let before = crate::interpreter::zeroed(&mut before);
             // SAFETY: as above.
             unsafe { copy_pending(slot, before, 0) };
-            failed(event, before);
+            failed(event, before, 0);
             missed(event, before);
         }
         // In place: a thread's slot is made once, and no lock is taken from then on.
@@ -57,14 +57,16 @@ pub(super) fn begin(event: &Event, values: &Registers, outputs: u8) {
         counters::count(Counter::TableFull);
         // Its outcome will find nothing pending.
         missed(event, values);
+        return;
     }
+    memory::memmon_thread_has(slot.tid, slot.space);
 }
 
 /// The thread ends. What it was allocating may have been taken already, or not: its row is not
 /// exact from here on. `proc_now` is 0 where its process is not known, or was the first to be forgotten:
 /// of threads that are killed together, the last one tells of the end before others are through.
 #[inline(never)]
-pub fn abandoned(proc_now: u64, tid: u32, space: u32) {
+pub(super) fn abandoned(proc_now: u64, tid: u32, space: u32) {
     let slot = PendingKey { tid, space };
     let Some(pending) = PENDING.get_ptr(&slot) else {
         return;
@@ -113,18 +115,12 @@ pub fn abandoned(proc_now: u64, tid: u32, space: u32) {
     }
 }
 
-/// What the thread left behind that became this program's only one.
-#[inline(never)]
-pub fn forget_pending(tid: u32, space: u32) {
-    let _ = PENDING.remove(&PendingKey { tid, space });
-}
-
 /// Takes what is pending on this thread; outputs that are not in `set` become its.
 #[inline(always)]
 pub(super) fn take_pending(event: &Event, values: &mut Registers, set: u8) -> bool {
     let slot = PendingKey {
         tid: event.process.tid,
-        space: event.space,
+        space: event.spec.space,
     };
     let Some(pending) = PENDING.get_ptr_mut(&slot) else {
         return false;
@@ -169,7 +165,7 @@ pub(super) fn missed(event: &Event, values: &Registers) {
 }
 
 #[inline(never)]
-pub(super) fn failed(event: &Event, values: &Registers) {
+pub(super) fn failed(event: &Event, values: &Registers, error: u64) {
     let Some(ogen) = generation(event, values) else {
         return;
     };
@@ -183,11 +179,13 @@ pub(super) fn failed(event: &Event, values: &Registers) {
             atomic::add(&raw mut (*row).sequence, 1)
         };
     }
-    emit::history(HistoryKind::Failed, &event.process, |record| {
+    emit::history(HistoryKind::Failed, event.process, |record| {
+        record.key = error;
         record.owner = output(values, reg::OWNER);
         record.requested = requested;
         record.charged = output(values, reg::CHARGED);
-        record.space = event.space;
+        record.address = layers::label(event) as u64;
+        record.space = event.spec.space;
         record.pool = output(values, reg::POOL) as u32;
         record.ogen = ogen;
         record.sequence = sequence as u32;

@@ -13,7 +13,7 @@ pub(super) fn row_key(event: &Event, values: &Registers, ogen: u32) -> RowKey {
     RowKey {
         proc: event.process.proc,
         owner: output(values, reg::OWNER),
-        space: event.space,
+        space: event.spec.space,
         pool: output(values, reg::POOL) as u32,
         ogen,
         reserved: 0,

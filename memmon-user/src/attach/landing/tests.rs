@@ -197,7 +197,8 @@ fn needs_are_read_off_the_program() {
         len: 2,
         flags: 0,
         space: 0,
-        reserved: 0,
+        label: 0,
+        covered_by: 0,
         code: [Instr::default(); MAX_INSTRS],
     };
     spec.code[0] = Instr {

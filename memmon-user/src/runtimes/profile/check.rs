@@ -8,7 +8,7 @@ use std::{
 use memmon_ebpf::spec::{Action, reg, width};
 
 use super::{
-    compile::with_own,
+    compile::{INDEX, with_own},
     error::{Errors, Problem, ProfileError, Suggestion},
     expression::{Expression, Node, OUTPUTS},
     glob, lower,
@@ -50,6 +50,13 @@ pub fn check_set(profiles: &[Profile]) -> Vec<ProfileError> {
                     profile.layer, profile.family, earlier.name
                 );
                 (&profile.layer_span, text)
+            } else if let Some(function) = both_count(earlier, profile) {
+                let text = format!(
+                    "its `{function}` is counted by \"{}\" of another family already: both would count the same \
+                     bytes; make it one family with a layer each, or say which is `above` which",
+                    earlier.name
+                );
+                (&profile.name_span, text)
             } else {
                 continue;
             };
@@ -58,6 +65,38 @@ pub fn check_set(profiles: &[Profile]) -> Vec<ProfileError> {
         }
     }
     errors
+}
+
+/// A function of one file that both take allocations from, where neither gives way to the other.
+fn both_count<'a>(one: &'a Profile, other: &'a Profile) -> Option<&'a str> {
+    if one.family == other.family || one.is_above(other) || other.is_above(one) {
+        return None;
+    }
+    let allocates = |probe: &&Probe| {
+        matches!(probe.action, Action::Begin | Action::Alloc | Action::Register)
+    };
+    let functions = |library: &'a Library| {
+        let probes = library.probes.iter().filter(allocates);
+        probes.flat_map(|probe| &probe.symbols)
+    };
+    let meet = |one: &Library, other: &Library| {
+        one.names.iter().any(|name| {
+            let other = &mut other.names.iter();
+            other.any(|known| glob::matches(name, known) || glob::matches(known, name))
+        })
+    };
+    one.libraries
+        .iter()
+        .flat_map(|library| other.libraries.iter().map(move |more| (library, more)))
+        .filter(|(library, more)| meet(library, more))
+        .find_map(|(library, more)| {
+            functions(library).find_map(|symbol| match symbol {
+                SymbolPattern::Exact(name) if functions(more).any(|known| known == symbol) => {
+                    Some(name.as_str())
+                }
+                _ => None,
+            })
+        })
 }
 
 struct Check<'a> {
@@ -170,13 +209,20 @@ impl<'a> Check<'a> {
 
     fn symbols(&mut self, probe: &Probe, path: &[String]) {
         if probe.symbols.is_empty() {
-            let text = "names no function: give `symbol`, `prefix` or `plt`";
+            let text = "names no function: give `symbol`, `prefix`, `plt` or `location`";
             self.add(&probe.span, path, text);
         }
         for (index, (symbol, span)) in probe.symbols.iter().zip(&probe.symbol_spans).enumerate() {
-            let (SymbolPattern::Exact(name)
-            | SymbolPattern::Prefix(name)
-            | SymbolPattern::Plt(name)) = symbol;
+            let name = match symbol {
+                SymbolPattern::Exact(name)
+                | SymbolPattern::Prefix(name)
+                | SymbolPattern::Plt(name)
+                | SymbolPattern::Constant(name) => name,
+                SymbolPattern::Address(_) => continue,
+            };
+            if matches!(symbol, SymbolPattern::Constant(_)) {
+                self.address(span, path, name);
+            }
             if name.is_empty() || name.contains(char::is_whitespace) {
                 self.add(span, path, format!("'{name}' is no symbol"));
             } else if name.contains("::") {
@@ -193,6 +239,24 @@ impl<'a> Check<'a> {
                 self.errors
                     .add(span, path, Problem::Duplicate { what, name });
             }
+        }
+    }
+
+    /// Only a resolver knows addresses in a file.
+    fn address(&mut self, span: &Range<usize>, path: &[String], name: &str) {
+        let known = match (self.resolver, &self.profile.resolver) {
+            (Some(resolver), _) => resolver.constants,
+            // Complained of already.
+            (None, Some(_)) => return,
+            (None, None) => &[],
+        };
+        if !known.contains(&name) {
+            let problem = Problem::Unknown {
+                what: "constant",
+                name: format!("${name}"),
+                suggestion: Suggestion::among(name, known.iter().copied()),
+            };
+            self.errors.add(span, path, problem);
         }
     }
 
@@ -213,22 +277,56 @@ impl<'a> Check<'a> {
                 "starts_process: only an owner_open can be where the allocator comes to life";
             self.add(&probe.span, path, text);
         }
-        if probe.succeed.is_some()
-            && !matches!(
-                probe.action,
-                Action::Commit | Action::Alloc | Action::Free | Action::Begin
-            )
-        {
+        let ignores = matches!(
+            probe.action,
+            Action::Fail
+                | Action::FreeAll
+                | Action::OwnerOpen
+                | Action::Register
+                | Action::Carry
+        );
+        if probe.succeed.is_some() && ignores {
             let text = format!("succeed: means nothing for {}", name(probe.action));
+            self.add(&probe.span, path, text);
+        }
+        let may_fail = matches!(
+            probe.action,
+            Action::Commit | Action::Alloc | Action::Fail | Action::Freed
+        );
+        if let Some(error) = &probe.error {
+            if !may_fail {
+                let text = format!("error: means nothing for {}", name(probe.action));
+                self.add(&error.span, path, text);
+            } else if probe.succeed.is_none() && probe.action != Action::Fail {
+                let text = "error: without `succeed` nothing fails";
+                self.add(&error.span, path, text);
+            }
+        }
+        if probe.action == Action::Freed && probe.at != At::Return {
+            let text = "freed: only at = \"return\" is known what became of a free";
+            self.add(&probe.at_span, path, text);
+        }
+        if probe.action == Action::Carry && probe.at == At::Return {
+            let text = "carry: from the entry of a function to its return";
+            self.add(&probe.at_span, path, text);
+        }
+        let by_key = matches!(
+            probe.action,
+            Action::Free | Action::Retain | Action::Release
+        );
+        if probe.known_only && !by_key {
+            let text = format!("known_only: means nothing for {}", name(probe.action));
             self.add(&probe.span, path, text);
         }
     }
 
     fn outputs(&mut self, probe: &Probe, path: &[String]) {
         let (required, allowed): (&[u8], &[u8]) = match probe.action {
-            Action::Begin | Action::Commit | Action::Alloc => (&[], &ALL),
-            Action::Fail => (&[], &[]),
-            Action::Free => (&[reg::KEY], &[reg::KEY]),
+            Action::Begin | Action::Commit | Action::Alloc | Action::Carry => (&[], &ALL),
+            Action::Fail | Action::Freed | Action::PopCurrent => (&[], &[]),
+            Action::Free | Action::Retain | Action::Release => (&[reg::KEY], &[reg::KEY]),
+            Action::Note => (&[reg::KEY, reg::VALUE], &[reg::KEY, reg::VALUE]),
+            Action::SetCurrent | Action::PushCurrent => (&[reg::VALUE], &[reg::VALUE]),
             Action::FreeAll => (&[reg::OWNER], &[reg::OWNER]),
             Action::OwnerOpen => (
                 &[reg::OWNER],
@@ -241,6 +339,11 @@ impl<'a> Check<'a> {
         };
         for (field, register) in OUTPUTS {
             let formula = &probe.outputs[usize::from(register)];
+            let field = if register == reg::VALUE && probe.action.remembers() {
+                "value"
+            } else {
+                field
+            };
             match formula {
                 None if required.contains(&register) => {
                     let text = format!("{} needs `{field}`", name(probe.action));
@@ -320,14 +423,22 @@ impl<'a> Check<'a> {
                 );
             }
             Node::Pending(register) => {
-                if !matches!(probe.action, Action::Commit | Action::Fail) {
+                let left_by = match probe.action {
+                    Action::Commit | Action::Fail => Some(Action::Begin),
+                    _ if at_return => Some(Action::Carry),
+                    _ => None,
+                };
+                let Some(left_by) = left_by else {
                     let text = format!("`pending` means nothing for {}", name(probe.action));
-                    self.add(&place, path, text);
-                } else if !self.begins().any(|begin| sets(begin, *register)) {
-                    let field = output_name(*register);
-                    self.add(&place, path, format!("no `begin` sets `{field}`"));
+                    return self.add(&place, path, text);
+                };
+                let mut before = self.probes().filter(|other| other.action == left_by);
+                if !before.any(|other| sets(other, *register)) {
+                    let (by, field) = (name(left_by), output_name(*register));
+                    self.add(&place, path, format!("no `{by}` sets `{field}`"));
                 }
             }
+            Node::Constant(constant) if probe.index.is_some() && constant == INDEX => {}
             Node::Constant(constant) => self.constant(library, path, &place, constant),
             Node::Name(called) if !probe.lets.contains_key(called) => {
                 let problem = lower::unknown_name(probe, called);
@@ -407,9 +518,17 @@ impl<'a> Check<'a> {
                 found.push((end, format!("a `{name}` without any `begin` never counts")));
             }
         }
-        if let Some(free) = free {
+        let release = first(Action::Release);
+        if let Some(freed) = first(Action::Freed)
+            && free.is_none()
+            && release.is_none()
+        {
+            found.push((freed, "a `freed` without any `free` undoes nothing".into()));
+        }
+        if let Some(free) = free.or(release) {
             if commit.is_none() && alloc.is_none() {
-                found.push((free, "a `free` without any allocation frees nothing".into()));
+                let text = format!("a `{}` without any allocation frees nothing", name(free.action));
+                found.push((free, text));
             }
             let begin_has_key = self.begins().any(|begin| sets(begin, reg::KEY));
             for probe in self.probes() {
@@ -490,7 +609,11 @@ fn sets(probe: &Probe, register: u8) -> bool {
 
 /// All formulas of a probe, with their field, and whether that is a name in `let`.
 fn formulas(probe: &Probe) -> Vec<(&str, &Formula, bool)> {
-    let conditions = [("require", &probe.require), ("succeed", &probe.succeed)];
+    let conditions = [
+        ("require", &probe.require),
+        ("succeed", &probe.succeed),
+        ("error", &probe.error),
+    ];
     let outputs = OUTPUTS
         .into_iter()
         .map(|(name, _)| name)
@@ -510,7 +633,7 @@ fn formulas(probe: &Probe) -> Vec<(&str, &Formula, bool)> {
 
 fn parts(node: &Node) -> Vec<&Expression> {
     match node {
-        Node::Load(_, a) | Node::Cast(_, a) | Node::Not(a) => vec![a],
+        Node::Load(_, a) | Node::Cast(_, a) | Node::Not(a) | Node::Noted(a) => vec![a],
         Node::Binary(_, a, b) => vec![a, b],
         Node::If(a, b, c) => vec![a, b, c],
         _ => Vec::new(),

@@ -13,8 +13,12 @@ use super::{
     expression::{Expression, Node, OUTPUTS},
     lower::{Graph, Id, Lowering, Value},
     registers::Registers,
+    resolvers,
     schema::{At, Formula, Library, Probe, Profile, SymbolPattern},
 };
+
+/// The constant that tells apart where a probe stands several times.
+pub(super) const INDEX: &str = "index";
 
 /// A probe, ready to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl Profile {
                 Ok(spec) => compiled.push(CompiledProbe {
                     name: probe.name.clone(),
                     at: probe.at,
-                    symbols: probe.symbols.clone(),
+                    symbols: places(probe, &constants),
                     optional: probe.optional,
                     spec,
                 }),
@@ -72,6 +76,12 @@ impl Profile {
     ) -> Result<ProbeSpec, Vec<ProfileError>> {
         let outputs = self.outputs(probe);
         let mut errors = Vec::new();
+        let with_index = probe.index.map(|index| {
+            let mut constants = constants.clone();
+            constants.insert(INDEX.to_owned(), index);
+            constants
+        });
+        let constants = with_index.as_ref().unwrap_or(constants);
         let mut lowering = Lowering::new(&self.source, probe, constants);
         let mut keep = |result: Result<Id, Box<ProfileError>>| match result {
             Ok(id) => Some(id),
@@ -88,6 +98,10 @@ impl Profile {
             .succeed
             .as_ref()
             .and_then(|formula| keep(lowering.condition("succeed", formula)));
+        let error = probe
+            .error
+            .as_ref()
+            .and_then(|formula| keep(lowering.lenient_field("error", formula)));
         let mut values: Vec<(u8, Id)> = Vec::new();
         let [_, _, _, requested, ..] = &outputs;
         let requested = requested.as_ref();
@@ -106,7 +120,15 @@ impl Profile {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let program = Program::new(&lowering.graph, probe.action, require, succeed, values);
+        if !self.places_devices() {
+            number_devices(&mut lowering.graph, probe.action, &mut values);
+        }
+        let conditions = Conditions {
+            require,
+            succeed,
+            error,
+        };
+        let program = Program::new(&lowering.graph, probe.action, conditions, values);
         // Reading together takes more registers at one time, and an instruction more: where there are not
         // that many, each field is read by itself.
         let code = program
@@ -120,13 +142,10 @@ impl Profile {
                 action: probe.action as u8,
                 outputs: program.mask,
                 len: u16::try_from(len).unwrap_or(u16::MAX),
-                flags: if probe.starts_process {
-                    flag::STARTS_PROCESS
-                } else {
-                    0
-                },
+                flags: self.flags(probe),
                 space,
-                reserved: 0,
+                label: 0,
+                covered_by: 0,
                 code,
             }),
             Err(problem) => {
@@ -139,6 +158,30 @@ impl Profile {
                 )])
             }
         }
+    }
+
+    fn flags(&self, probe: &Probe) -> u16 {
+        let mut flags = 0;
+        let mut set = |on: bool, flag: u16| flags |= if on { flag } else { 0 };
+        set(probe.starts_process, flag::STARTS_PROCESS);
+        set(probe.error.is_some(), flag::HAS_ERROR);
+        set(probe.known_only, flag::KNOWN_ONLY);
+        let ends = |other: &Probe| {
+            other.action == Action::Freed
+                && other.symbols.iter().any(|symbol| probe.symbols.contains(symbol))
+        };
+        let mut others = self.libraries.iter().flat_map(|library| &library.probes);
+        set(
+            matches!(probe.action, Action::Free | Action::Release) && others.any(ends),
+            flag::KEEPS_FREED,
+        );
+        flags
+    }
+
+    /// Whether its resolver finds out what an output `device` means; else that is the device's number.
+    pub fn places_devices(&self) -> bool {
+        let resolver = self.resolver.as_deref().and_then(resolvers::find);
+        resolver.is_some_and(|resolver| resolver.places_devices)
     }
 
     /// The probe's outputs, with `charged` where the profile leaves it to be what was requested
@@ -195,6 +238,40 @@ fn fixed(code: Vec<Instr>) -> Result<([Instr; MAX_INSTRS], usize), Problem> {
     Ok((fixed, needed))
 }
 
+/// Devices are numbered from 1 in the ledger, where 0 is none that is known. Memory of which is not said whose it is
+/// belongs to its device.
+fn number_devices(graph: &mut Graph, action: Action, values: &mut Vec<(u8, Id)>) {
+    let Some((_, device)) = values.iter_mut().find(|(register, _)| *register == reg::DEVICE) else {
+        return;
+    };
+    *device = graph.successor(*device);
+    let device = *device;
+    let owned = values.iter().any(|(register, _)| *register == reg::OWNER);
+    if !owned && matches!(action, Action::Begin | Action::Alloc | Action::Commit) {
+        values.push((reg::OWNER, device));
+    }
+}
+
+/// Where it is placed, as far as that is known of this library.
+fn places(probe: &Probe, constants: &BTreeMap<String, i64>) -> Vec<SymbolPattern> {
+    let place = |symbol: &SymbolPattern| match symbol {
+        SymbolPattern::Constant(name) => constants
+            .get(name)
+            .map(|address| SymbolPattern::Address(address.cast_unsigned())),
+        other => Some(other.clone()),
+    };
+    probe.symbols.iter().filter_map(place).collect()
+}
+
+/// What ends a program early.
+#[derive(Clone, Copy, Debug, Default)]
+struct Conditions {
+    require: Option<Id>,
+    succeed: Option<Id>,
+    /// The error code, for where `succeed` says no.
+    error: Option<Id>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Compute(Id),
@@ -202,6 +279,7 @@ pub(super) enum Step {
     Read(Block),
     Require(Id),
     Succeed(Id),
+    Error(Id),
     /// An output that another output's register already holds.
     Copy(u8, Id),
 }
@@ -220,10 +298,14 @@ impl<'a> Program<'a> {
     fn new(
         graph: &'a Graph,
         action: Action,
-        require: Option<Id>,
-        succeed: Option<Id>,
+        conditions: Conditions,
         outputs: Vec<(u8, Id)>,
     ) -> Self {
+        let Conditions {
+            require,
+            succeed,
+            error,
+        } = conditions;
         let mut program = Self {
             graph,
             steps: Vec::new(),
@@ -249,6 +331,10 @@ impl<'a> Program<'a> {
             _ => (Vec::new(), outputs),
         };
         program.outputs(&before, &mut order);
+        if let Some(id) = error {
+            program.schedule(id, &mut order);
+            program.steps.push(Step::Error(id));
+        }
         if let Some(id) = succeed.filter(|id| !is_true(id)) {
             program.schedule(id, &mut order);
             program.steps.push(Step::Succeed(id));
@@ -323,6 +409,7 @@ impl<'a> Program<'a> {
                 Step::Compute(id) => home(id).into_iter().collect(),
                 Step::Read(block) => block.fields.iter().filter_map(|f| home(&f.id)).collect(),
                 Step::Copy(to, _) => vec![*to],
+                Step::Error(_) => vec![reg::ERROR],
                 _ => Vec::new(),
             };
             for register in set {
@@ -338,7 +425,9 @@ impl<'a> Program<'a> {
         match step {
             Step::Compute(id) => self.graph.get(*id).operands().collect(),
             Step::Read(block) => vec![block.base],
-            Step::Require(id) | Step::Succeed(id) | Step::Copy(_, id) => vec![*id],
+            Step::Require(id) | Step::Succeed(id) | Step::Error(id) | Step::Copy(_, id) => {
+                vec![*id]
+            }
         }
     }
 
@@ -370,6 +459,7 @@ impl<'a> Program<'a> {
                 }
                 Step::Require(id) => code.push(instr(op::REQUIRE, 0, registers.of(*id), 0, 0)),
                 Step::Succeed(id) => code.push(instr(op::SUCCEED, 0, registers.of(*id), 0, 0)),
+                Step::Error(id) => code.push(copy(reg::ERROR, registers.of(*id))),
                 Step::Copy(to, id) => code.push(copy(*to, registers.of(*id))),
             }
             registers.release(at);
@@ -416,6 +506,10 @@ impl<'a> Program<'a> {
             Value::Load(width, _, offset) => {
                 code.push(instr(op::LOAD, dst, operand(0), width, offset));
             }
+            Value::TryLoad(width, _, offset) => {
+                code.push(instr(op::TRY_LOAD, dst, operand(0), width, offset));
+            }
+            Value::Noted(_) => code.push(instr(op::NOTED, dst, operand(0), 0, 0)),
             Value::Cast(width, _) => code.push(instr(op::CAST, dst, operand(0), width, 0)),
             Value::Binary(operation, _, _) => {
                 code.push(instr(operation, dst, operand(0), operand(1), 0));

@@ -2,7 +2,7 @@
 
 use memmon_ebpf::{
     WIRE_VERSION,
-    spec::{BLOCK_WORDS, Instr, MAX_INSTRS, ProbeSpec, REGISTERS, op, reg, width},
+    spec::{BLOCK_WORDS, Instr, MAX_INSTRS, NOTHING, ProbeSpec, REGISTERS, op, reg, width},
 };
 
 use super::arithmetic;
@@ -16,6 +16,16 @@ pub struct Hit {
     pub returned: u64,
     /// The outputs that `begin` left for this thread, if an allocation is pending.
     pub pending: Option<[u64; 8]>,
+    /// The outputs that `carry` left for this thread.
+    pub carried: Option<[u64; 8]>,
+    /// Where the probe stands.
+    pub position: u64,
+    /// Whether the process has been seen from its start.
+    pub whole: bool,
+    /// What this thread works with.
+    pub current: Option<u64>,
+    /// What was noted under every key.
+    pub noted: Option<u64>,
 }
 
 /// What comes of it.
@@ -116,6 +126,21 @@ fn step(
             let pending = hit.pending.unwrap_or_default();
             pending.get(index).copied()
         }),
+        op::CARRIED => index.ok().and_then(|index| {
+            let carried = hit.carried.unwrap_or_default();
+            carried.get(index).copied()
+        }),
+        op::POSITION => Some(hit.position),
+        op::WHOLE => Some(hit.whole.into()),
+        op::CURRENT => Some(hit.current.unwrap_or(NOTHING)),
+        op::NOTED => Some(hit.noted.unwrap_or(NOTHING)),
+        op::TRY_LOAD => {
+            let address = a.wrapping_add_signed(i64::from(instr.imm));
+            return match load(memory, address, instr.b) {
+                Step::End(Outcome::Fault) => Step::Set(0),
+                other => other,
+            };
+        }
         op::CONST => Some(i64::from(instr.imm).cast_unsigned()),
         op::CONST_HIGH => register(instr.dst)
             .map(|low| (low & 0xffff_ffff) | (u64::from(instr.imm.cast_unsigned()) << 32)),

@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use memmon_ebpf::spec::{reg, width};
+use memmon_ebpf::spec::{NOTHING, reg, width};
 
 use super::{
     error::{Problem, Suggestion},
@@ -47,6 +47,14 @@ pub enum Node {
     ReturnAddress,
     /// What the pending allocation of this thread says of an output register.
     Pending(u8),
+    /// What this thread works with.
+    Current,
+    /// Where the program stands: at the probe.
+    Position,
+    /// Whether the process has been seen from its start.
+    Whole,
+    /// What was noted under a key.
+    Noted(Box<Expression>),
     /// `$name`: known only once the library is.
     Constant(String),
     /// A name from `let`.
@@ -85,7 +93,7 @@ pub enum Binary {
 }
 
 /// Functions with their number of arguments, for people and for suggestions.
-pub const FUNCTIONS: [(&str, usize); 18] = [
+pub const FUNCTIONS: [(&str, usize); 19] = [
     ("u8", 1),
     ("u16", 1),
     ("u32", 1),
@@ -104,10 +112,11 @@ pub const FUNCTIONS: [(&str, usize); 18] = [
     ("align_up", 2),
     ("bit", 2),
     ("if", 3),
+    ("noted", 1),
 ];
 
 /// Values that need no definition.
-pub const VALUES: [&str; 16] = [
+pub const VALUES: [&str; 20] = [
     "arg0",
     "arg1",
     "arg2",
@@ -124,6 +133,10 @@ pub const VALUES: [&str; 16] = [
     "stack7",
     "ret",
     "return_address",
+    "current",
+    "nothing",
+    "position",
+    "whole",
 ];
 
 /// The outputs of a probe with their registers.
@@ -367,6 +380,10 @@ impl Parser {
         let node = match name {
             "ret" => Node::Return,
             "return_address" => Node::ReturnAddress,
+            "current" => Node::Current,
+            "position" => Node::Position,
+            "whole" => Node::Whole,
+            "nothing" => Node::Number(NOTHING),
             "pending" => return self.pending(start),
             _ => match (indexed(name, "arg", 6), indexed(name, "stack", 8)) {
                 (Some(index), _) => Node::Argument(index),
@@ -448,6 +465,9 @@ fn binary(operator: Binary, left: Expression, right: Expression) -> Expression {
 }
 
 fn unary_call(name: &str, of: Box<Expression>) -> Option<Node> {
+    if name == "noted" {
+        return Some(Node::Noted(of));
+    }
     let (load, width) = match name {
         "u8" => (true, width::U8),
         "u16" => (true, width::U16),

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use memmon_ebpf::spec::{op, width};
+use memmon_ebpf::spec::{Action, op, width};
 
 use super::{
     arithmetic,
@@ -29,6 +29,10 @@ pub enum Value {
     Input(u8, i32),
     /// `*(base + offset)`
     Load(u8, Id, i32),
+    /// The same, 0 where it cannot be read.
+    TryLoad(u8, Id, i32),
+    /// What was noted under a key.
+    Noted(Id),
     Cast(u8, Id),
     Binary(u8, Id, Id),
     /// Condition, then, else.
@@ -40,7 +44,10 @@ impl Value {
     pub fn operands(self) -> impl Iterator<Item = Id> {
         let operands = match self {
             Self::Constant(_) | Self::Input(..) => [None, None, None],
-            Self::Load(_, a, _) | Self::Cast(_, a) => [Some(a), None, None],
+            Self::Load(_, a, _)
+            | Self::TryLoad(_, a, _)
+            | Self::Cast(_, a)
+            | Self::Noted(a) => [Some(a), None, None],
             Self::Binary(_, a, b) => [Some(a), Some(b), None],
             Self::Select(a, b, c) => [Some(a), Some(b), Some(c)],
         };
@@ -109,6 +116,20 @@ impl Graph {
         match self.get(id) {
             Value::Constant(number) => Some(number),
             _ => None,
+        }
+    }
+
+    /// One more than that.
+    pub fn successor(&mut self, id: Id) -> Id {
+        let one = self.constant(1);
+        self.binary(op::ADD, id, one).unwrap_or(id)
+    }
+
+    fn try_load(&mut self, width: u8, address: Id) -> Id {
+        let load = self.load(width, address);
+        match self.get(load) {
+            Value::Load(width, base, offset) => self.add(Value::TryLoad(width, base, offset)),
+            _ => load,
         }
     }
 
@@ -247,6 +268,8 @@ pub struct Lowering<'a> {
     /// Names from `let`: nothing while they are being worked out.
     names: HashMap<&'a str, Option<Id>>,
     depth: usize,
+    /// What cannot be read is 0.
+    lenient: bool,
 }
 
 /// A formula and what errors call it.
@@ -268,7 +291,18 @@ impl<'a> Lowering<'a> {
             constants,
             names: HashMap::new(),
             depth: 0,
+            lenient: false,
         }
+    }
+
+    /// The value of a field that no number depends on: what of it cannot be read is 0.
+    pub fn lenient_field(&mut self, name: &'a str, formula: &'a Formula) -> Lowered {
+        self.lenient = true;
+        let known = std::mem::take(&mut self.names);
+        let result = self.field(name, formula);
+        self.names = known;
+        self.lenient = false;
+        result
     }
 
     /// The value of a field of the probe.
@@ -315,7 +349,21 @@ impl<'a> Lowering<'a> {
             Node::Stack(index) => self.input(op::STACK, i32::from(*index) + 1),
             Node::ReturnAddress => self.input(op::STACK, 0),
             Node::Return => self.input(op::RET, 0),
-            Node::Pending(register) => self.input(op::PENDING, i32::from(*register)),
+            Node::Pending(register) => {
+                // An allocation's own, or what was carried to the function's return.
+                let from = match self.probe.action {
+                    Action::Commit | Action::Fail => op::PENDING,
+                    _ => op::CARRIED,
+                };
+                self.input(from, i32::from(*register))
+            }
+            Node::Current => self.input(op::CURRENT, 0),
+            Node::Position => self.input(op::POSITION, 0),
+            Node::Whole => self.input(op::WHOLE, 0),
+            Node::Noted(key) => {
+                let key = self.lower(place, key)?;
+                self.graph.add(Value::Noted(key))
+            }
             Node::Constant(name) => match self.constants.get(name) {
                 Some(number) => self.graph.constant(number.cast_unsigned()),
                 None => {
@@ -331,7 +379,11 @@ impl<'a> Lowering<'a> {
             Node::Name(name) => self.name(place, name, &expression.span)?,
             Node::Load(width, address) => {
                 let address = self.lower(place, address)?;
-                self.graph.load(*width, address)
+                if self.lenient {
+                    self.graph.try_load(*width, address)
+                } else {
+                    self.graph.load(*width, address)
+                }
             }
             Node::Cast(width, value) => {
                 let value = self.lower(place, value)?;

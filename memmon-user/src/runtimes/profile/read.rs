@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use memmon_ebpf::spec::Action;
+use memmon_ebpf::spec::{Action, reg};
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -11,6 +11,11 @@ use super::{
     schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern},
     values::{Reader, Table, Value, find, kind, span_of},
 };
+
+/// What is remembered, in place of `requested`.
+const VALUE: &str = "value";
+/// How often a probe may stand at one function.
+const MAX_REPEAT: i64 = 16;
 
 /// Reads a profile; its meaning is checked elsewhere.
 pub fn read(source: Arc<Source>) -> Result<Profile, Vec<ProfileError>> {
@@ -54,7 +59,7 @@ impl Reader {
         self.refuse_unknown(
             table,
             &[
-                "schema", "name", "family", "layer", "resolver", "status", "tested", "pools",
+                "schema", "name", "family", "layer", "above", "resolver", "status", "tested", "pools",
                 "library",
             ],
         );
@@ -72,6 +77,8 @@ impl Reader {
                 layer
             }),
         };
+        let above = self.texts(table, "above");
+        let above = above.into_iter().map(|(family, _)| family).collect();
         let resolver = self.text(table, "resolver", &(0..0), false);
         let status = self.text(table, "status", &(0..0), false);
         let tested = self.text(table, "tested", &(0..0), false);
@@ -81,6 +88,7 @@ impl Reader {
             name: name?,
             family: family?,
             layer: layer?,
+            above,
             resolver,
             status: status.unwrap_or_else(|| "untested".into()),
             tested: tested.unwrap_or_default(),
@@ -162,6 +170,7 @@ impl Reader {
         let probes = self.tables(table, "probe", &span, |reader, value, number| {
             reader.probe(value, number, throws)
         });
+        let probes = probes.into_iter().flatten().collect();
         let (names, name_spans) = names.into_iter().unzip();
         Some(Library {
             names,
@@ -203,7 +212,8 @@ impl Reader {
         })
     }
 
-    fn probe(&mut self, value: &Value<'_>, number: usize, throws: bool) -> Option<Probe> {
+    /// As often as it stands there.
+    fn probe(&mut self, value: &Value<'_>, number: usize, throws: bool) -> Option<Vec<Probe>> {
         let table = self.table(value)?;
         let given = find(table, "name").and_then(|name| name.get_ref().as_str());
         let label = match given {
@@ -211,7 +221,25 @@ impl Reader {
             None => format!("probe {}", number + 1),
         };
         self.within(label, |reader| {
-            reader.probe_fields(table, &value.span(), throws)
+            let probe = reader.probe_fields(table, &value.span(), throws)?;
+            let Some(times) = find(table, "repeat") else {
+                return Some(vec![probe]);
+            };
+            let times = reader.within("repeat", |reader| {
+                let number = reader.integer(times)?;
+                let fits = (1..=MAX_REPEAT).contains(&number);
+                if !fits {
+                    let text = format!("{number} times: 1 to {MAX_REPEAT} it may be");
+                    reader.error(times.span(), Problem::Meaning(text));
+                }
+                fits.then_some(number)
+            })?;
+            let each = |index| Probe {
+                name: format!("{} {index}", probe.name),
+                index: Some(index),
+                ..probe.clone()
+            };
+            Some((0..times).map(each).collect())
         })
     }
 
@@ -226,14 +254,19 @@ impl Reader {
             "symbol",
             "prefix",
             "plt",
+            "location",
+            "repeat",
             "optional",
             "at",
             "throws",
             "action",
             "starts_process",
+            "known_only",
             "require",
             "succeed",
+            "error",
             "let",
+            VALUE,
         ];
         known.extend(OUTPUTS.map(|(name, _)| name));
         self.refuse_unknown(table, &known);
@@ -254,6 +287,18 @@ impl Reader {
                 symbol_spans.push(span);
             }
         }
+        for (text, span) in self.texts(table, "location") {
+            match text.strip_prefix('$') {
+                Some(name) => {
+                    symbols.push(SymbolPattern::Constant(name.to_owned()));
+                    symbol_spans.push(span);
+                }
+                None => {
+                    let text = format!("location: '{text}' is no `$constant` of a resolver");
+                    self.error(span, Problem::Meaning(text));
+                }
+            }
+        }
         let action = self.choice(table, "action", &Action::ALL);
         if find(table, "action").is_none() {
             self.error(span.clone(), Problem::Missing("action"));
@@ -266,6 +311,18 @@ impl Reader {
         for ((field, _), output) in OUTPUTS.iter().zip(outputs.iter_mut()) {
             *output = self.formula(table, field);
         }
+        if action.is_some_and(Action::remembers)
+            && let Some(value) = outputs.get_mut(usize::from(reg::VALUE))
+        {
+            if let Some(requested) = value {
+                let text = "requested: nothing is allocated here: `value`".to_owned();
+                self.error(requested.span.clone(), Problem::Meaning(text));
+            }
+            *value = self.formula(table, VALUE);
+        } else if let Some(value) = find(table, VALUE) {
+            let text = "value: means nothing where nothing is remembered".to_owned();
+            self.error(value.span(), Problem::Meaning(text));
+        }
         Some(Probe {
             name: name?,
             action: action?,
@@ -274,8 +331,11 @@ impl Reader {
             optional: self.flag(table, "optional", false),
             throws: self.flag(table, "throws", throws),
             starts_process: self.flag(table, "starts_process", false),
+            known_only: self.flag(table, "known_only", false),
+            index: None,
             require: self.formula(table, "require"),
             succeed: self.formula(table, "succeed"),
+            error: self.formula(table, "error"),
             lets: self.lets(table),
             outputs,
             span: span.clone(),

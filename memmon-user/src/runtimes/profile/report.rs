@@ -163,5 +163,7 @@ fn pattern(symbol: &SymbolPattern) -> String {
         SymbolPattern::Exact(name) => name.clone(),
         SymbolPattern::Prefix(prefix) => format!("{prefix}…"),
         SymbolPattern::Plt(import) => format!("the library's stub of {import}"),
+        SymbolPattern::Constant(name) => format!("at ${name}"),
+        SymbolPattern::Address(address) => format!("at {address:#x}"),
     }
 }

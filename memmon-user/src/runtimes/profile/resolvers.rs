@@ -8,6 +8,8 @@ pub struct Resolver {
     pub name: &'static str,
     /// The constants that it supplies for every library it understands.
     pub constants: &'static [&'static str],
+    /// Whether it finds out what a probe's `device` means.
+    pub places_devices: bool,
     /// Releases of the library, with values in the order of `constants`: profiles are compiled
     /// for them when they are checked.
     releases: &'static [(&'static str, &'static [i64])],
@@ -46,6 +48,7 @@ static ALL: [Resolver; 1] = [Resolver {
         "buffer_address",
         "buffer_page_size",
     ],
+    places_devices: true,
     releases: &[
         (
             "0.78.0",

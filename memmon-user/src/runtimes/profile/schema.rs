@@ -5,6 +5,7 @@
 //! name = "acme"               # unique; a profile of one's own replaces the built-in one of its name
 //! family = "acme"             # profiles of one family see the same bytes …
 //! layer = 0                   # … and only the lowest layer that is present counts them
+//! above = ["other"]           # optional: families that lie below this runtime
 //! resolver = "tt-metal"       # optional: built-in Rust code that supplies `$constants` and devices
 //! status = "untested"         # free text, shown by `memmon-ebpf profiles`
 //! tested = "…"                # free text: on what, when
@@ -21,7 +22,8 @@
 //!
 //! [[library.probe]]
 //! name = "allocate"
-//! symbol = ["acme_alloc"]     # and/or `prefix`, `plt`; any one that is there is attached
+//! symbol = ["acme_alloc"]     # and/or `prefix`, `plt`, `location`; any one that is there is attached
+//! repeat = 4                  # the probe stands four times, with `$index` 0 to 3
 //! optional = false            # a library without any of these symbols is still understood
 //! at = "entry"                # or "return"
 //! throws = false              # as in the library, for this probe alone
@@ -29,7 +31,9 @@
 //! starts_process = false
 //! require = "arg1 != 0"       # else the call is none of ours
 //! succeed = "low32(ret) == 0" # else the allocation failed
+//! error = "low32(ret)"        # and this is why
 //! let = { base = "u64(arg0)" }
+//! known_only = false          # an unknown key is of something else
 //! key = "base"                # and owner, pool, requested, charged, device, address, aux
 //! ```
 
@@ -48,6 +52,8 @@ pub struct Profile {
     pub name: String,
     pub family: String,
     pub layer: u8,
+    /// Families that lie below it, each a runtime of its own.
+    pub above: Vec<String>,
     pub resolver: Option<String>,
     pub status: String,
     pub tested: String,
@@ -91,8 +97,14 @@ pub struct Probe {
     pub optional: bool,
     pub throws: bool,
     pub starts_process: bool,
+    /// A key that is not known is of something else.
+    pub known_only: bool,
+    /// The value of `$index`, where the probe stands several times.
+    pub index: Option<i64>,
     pub require: Option<Formula>,
     pub succeed: Option<Formula>,
+    /// The error code of the call, where it failed.
+    pub error: Option<Formula>,
     pub lets: BTreeMap<String, Formula>,
     /// By output register.
     pub outputs: [Option<Formula>; 8],
@@ -130,6 +142,10 @@ pub enum SymbolPattern {
     Prefix(String),
     /// The library's own stub of the function it imports under this name.
     Plt(String),
+    /// Where the resolver's constant of this name says.
+    Constant(String),
+    /// This virtual address.
+    Address(u64),
 }
 
 impl SymbolPattern {
@@ -141,7 +157,7 @@ impl SymbolPattern {
             Self::Prefix(prefix) => symbol
                 .strip_prefix(prefix.as_str())
                 .is_some_and(|rest| !rest.contains('.')),
-            Self::Plt(_) => false,
+            Self::Plt(_) | Self::Constant(_) | Self::Address(_) => false,
         }
     }
 }
@@ -186,6 +202,12 @@ impl Profile {
         self.libraries
             .iter()
             .position(|library| library.matches(base_name, build_id))
+    }
+
+    /// Whether it gives way to the other one: what it takes, it takes from there.
+    pub fn is_above(&self, other: &Self) -> bool {
+        (self.family == other.family && self.layer > other.layer)
+            || self.above.contains(&other.family)
     }
 
     /// The name of the pool, or its number where the profile does not name it.

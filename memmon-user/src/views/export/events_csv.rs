@@ -93,6 +93,7 @@ fn kind_name(kind: EventKind) -> &'static str {
         EventKind::Failed => "failed",
         EventKind::UnknownFree => "unknown-free",
         EventKind::Register => "register",
+        EventKind::Unfreed => "unfreed",
     }
 }
 

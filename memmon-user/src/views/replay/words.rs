@@ -21,6 +21,7 @@ pub fn of_event(event: &Event, epoch_ns: u64, tables: &Tables) -> String {
         EventKind::Failed => "failed:",
         EventKind::UnknownFree => "free of something unknown:",
         EventKind::Register => "register",
+        EventKind::Unfreed => "failed to free",
     };
     let size = Bytes::Human.format(event.requested);
     let pool = tables.pool_name(event.row.space, event.row.pool);

@@ -62,7 +62,7 @@ impl Feed {
         for fact in &batch.facts {
             match fact {
                 Fact::Event(event) => match event.kind {
-                    EventKind::Alloc => {
+                    EventKind::Alloc | EventKind::Unfreed => {
                         let entry = LiveEntry::of_event(event);
                         // It may be told after the end of what it belongs to.
                         reconciled |= !self.stands(&entry);

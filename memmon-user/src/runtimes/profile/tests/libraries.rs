@@ -25,6 +25,7 @@ fn places(library: &elf::Library, probe: &Probe) -> (BTreeSet<u64>, BTreeSet<Str
                 addresses.extend(library.plt_stub(import));
                 continue;
             }
+            SymbolPattern::Constant(_) | SymbolPattern::Address(_) => continue,
         };
         for symbol in found.into_iter().flatten() {
             if pattern.matches(&symbol.name) {
