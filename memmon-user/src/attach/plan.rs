@@ -142,7 +142,7 @@ struct Function {
 
 /// At one place, one of these is enough.
 fn is_exclusive(action: u8) -> bool {
-    let shared = [Action::Retain, Action::Freed];
+    let shared = [Action::Retain, Action::Release, Action::Freed];
     let action = Action::ALL.iter().find(|(known, _)| *known as u8 == action);
     action.is_none_or(|(action, _)| action.counts() && !shared.contains(action))
 }

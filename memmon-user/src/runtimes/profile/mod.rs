@@ -35,10 +35,22 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 1] = [(
-    "built-in tt_metal/profile.toml",
-    include_str!("../tt_metal/profile.toml"),
-)];
+const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "built-in tt_metal/profile.toml",
+        include_str!("../tt_metal/profile.toml"),
+    ),
+    (
+        "built-in cuda/driver.toml",
+        include_str!("../cuda/driver.toml"),
+    ),
+    (
+        "built-in cuda/runtime.toml",
+        include_str!("../cuda/runtime.toml"),
+    ),
+    ("built-in hip/hip.toml", include_str!("../hip/hip.toml")),
+    ("built-in hip/hsa.toml", include_str!("../hip/hsa.toml")),
+];
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
