@@ -189,16 +189,17 @@ static void contexts(void) {
     CUcontext below = primary[0];
     int device_below = 0;
     for (int version = 2; version <= 4; version++) {
+        const int on = version == 3 ? 0 : last;
         CUcontext context;
         if (version == 2)
-            must("cuCtxCreate", cuCtxCreate_v2(&context, 0, last));
+            must("cuCtxCreate", cuCtxCreate_v2(&context, 0, on));
         else if (version == 3 && devices > 1)
-            must("cuCtxCreate", cuCtxCreate_v3(&context, NULL, 0, 0, last));
+            must("cuCtxCreate", cuCtxCreate_v3(&context, NULL, 0, 0, on));
         else if (version == 4 && devices > 1)
-            must("cuCtxCreate", cuCtxCreate_v4(&context, NULL, 0, last));
+            must("cuCtxCreate", cuCtxCreate_v4(&context, NULL, 0, on));
         else
             continue;
-        current = context, device = last;
+        current = context, device = on;
         for (int i = 0; i < 5; i++) allocate(500 * (size_t)(i + 1));
         allocate_managed(12345);
         allocate_host(12345, 0);
@@ -207,12 +208,12 @@ static void contexts(void) {
         allocate(77);
         CUcontext popped;
         must("cuCtxPopCurrent", cuCtxPopCurrent_v2(&popped));
-        current = context, device = last;
+        current = context, device = on;
         CUdeviceptr one = allocate(78);
         FREE(cuMemFree_v2, one);
         allocate(79);
         if (version == 3) { // Stays, and stays current.
-            below = context, device_below = last;
+            below = context, device_below = on;
             continue;
         }
         must("cuCtxDestroy", cuCtxDestroy_v2(context));
