@@ -16,3 +16,4 @@ pub mod recorder;
 pub mod rights;
 pub mod screen;
 pub mod tracy;
+pub mod witness;

@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod cuda;
 mod demo;
 mod fixture;
 mod fuzz;

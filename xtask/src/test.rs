@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, fuzz, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
+    bpf, build, cuda, fuzz, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -108,6 +108,7 @@ pub fn main(args: &Args) -> Result<()> {
     lab::vulkan::prepare(&cache);
     level_zero::install();
     opencl::install(&cache);
+    cuda::install(&cache);
     let binary = build::release(&repository)?;
 
     check("verifier", verified(&binary, root));

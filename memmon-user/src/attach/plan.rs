@@ -142,7 +142,7 @@ struct Function {
 
 /// At one place, one of these is enough. What has a condition says itself which calls are its own.
 fn is_exclusive(spec: &ProbeSpec) -> bool {
-    let shared = [Action::Retain, Action::Freed];
+    let shared = [Action::Retain, Action::Release, Action::Freed];
     let action = Action::ALL
         .iter()
         .find(|(known, _)| *known as u8 == spec.action);

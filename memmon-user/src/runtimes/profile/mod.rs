@@ -76,6 +76,17 @@ const BUILT_IN: &[(&str, &str)] = &[
         "built-in sycl/profile.toml",
         include_str!("../sycl/profile.toml"),
     ),
+    ),
+    (
+        "built-in cuda/driver.toml",
+        include_str!("../cuda/driver.toml"),
+    ),
+    (
+        "built-in cuda/runtime.toml",
+        include_str!("../cuda/runtime.toml"),
+    ),
+    ("built-in hip/hip.toml", include_str!("../hip/hip.toml")),
+    ("built-in hip/hsa.toml", include_str!("../hip/hsa.toml")),
 ];
 
 /// Reads and checks the profile in a file.
