@@ -35,10 +35,28 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 1] = [(
-    "built-in tt_metal/profile.toml",
-    include_str!("../tt_metal/profile.toml"),
-)];
+const BUILT_IN: [(&str, &str); 5] = [
+    (
+        "built-in tt_metal/profile.toml",
+        include_str!("../tt_metal/profile.toml"),
+    ),
+    (
+        "built-in neuron/profile.toml",
+        include_str!("../neuron/profile.toml"),
+    ),
+    (
+        "built-in habana/profile.toml",
+        include_str!("../habana/profile.toml"),
+    ),
+    (
+        "built-in ascend/profile.toml",
+        include_str!("../ascend/profile.toml"),
+    ),
+    (
+        "built-in libc/profile.toml",
+        include_str!("../libc/profile.toml"),
+    ),
+];
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
@@ -56,10 +74,15 @@ pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
 
 /// Reads and checks a profile; errors name `file`.
 pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
-    let source = Arc::new(error::Source {
+    parse_source(error::Source {
         file: file.to_owned(),
         text: text.to_owned(),
-    });
+        built_in: false,
+    })
+}
+
+fn parse_source(source: error::Source) -> Result<Profile, Vec<ProfileError>> {
+    let source = Arc::new(source);
     let profile = read::read(source)?;
     let errors = check::check(&profile);
     if errors.is_empty() {
@@ -73,7 +96,13 @@ pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
 pub fn builtin() -> Result<Vec<Profile>, Vec<ProfileError>> {
     BUILT_IN
         .iter()
-        .map(|(file, text)| parse(file, text))
+        .map(|(file, text)| {
+            parse_source(error::Source {
+                file: (*file).to_owned(),
+                text: (*text).to_owned(),
+                built_in: true,
+            })
+        })
         .collect()
 }
 
