@@ -13,6 +13,7 @@ struct block {
     int device, live;
 };
 
+/* Negative: no error code is told. */
 struct failure {
     uint64_t bytes;
     const char *pool;
@@ -21,6 +22,8 @@ struct failure {
 
 static struct block blocks[MANY];
 static struct failure failures[MANY];
+/* Further members of the record. */
+static char more_to_say[256];
 static int block_count, failure_count, frees;
 
 static inline struct block *note_block(uint64_t key, uint64_t bytes, const char *pool, int device) {
@@ -56,11 +59,15 @@ static inline void say_and_wait(void) {
     printf("], \"failures\": [");
     comma = "";
     for (int i = 0; i < failure_count; i++) {
-        printf("%s{\"bytes\": %llu, \"pool\": \"%s\", \"error\": %d}", comma,
-               (unsigned long long)failures[i].bytes, failures[i].pool, failures[i].error);
+        printf("%s{\"bytes\": %llu, \"pool\": \"%s\", \"error\": ", comma,
+               (unsigned long long)failures[i].bytes, failures[i].pool);
+        if (failures[i].error < 0)
+            printf("null}");
+        else
+            printf("%d}", failures[i].error);
         comma = ", ";
     }
-    printf("]}\n");
+    printf("]%s}\n", more_to_say);
     fflush(stdout);
     while (getchar() != EOF) {
     }
