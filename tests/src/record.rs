@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -36,10 +36,16 @@ impl Recorded {
     }
 
     /// Of a child that was started with both streams piped: reads its record.
-    pub fn of(child: Child) -> Result<Self> {
-        let mut ward = Ward(child);
+    pub fn of(mut child: Child) -> Result<Self> {
+        let stdout = BufReader::new(child.stdout.take().context("stdout")?);
+        Self::reading(child, stdout)
+    }
+
+    /// Of a child whose output was begun to be read.
+    pub fn reading(child: Child, mut stdout: BufReader<ChildStdout>) -> Result<Self> {
+        let ward = Ward(child);
         let mut line = String::new();
-        BufReader::new(ward.0.stdout.take().context("stdout")?).read_line(&mut line)?;
+        stdout.read_line(&mut line)?;
         let said = serde_json::from_str(&line).with_context(|| format!("no record: {line:?}"))?;
         Ok(Self { ward, said })
     }
@@ -71,9 +77,10 @@ impl Seen {
         Ok(Self { snapshot, live })
     }
 
+    /// The one that runs now under this pid.
     pub fn process(&self, pid: u32) -> Option<&Value> {
         let mut all = self.snapshot["processes"].as_array()?.iter();
-        all.find(|process| process["pid"] == pid)
+        all.find(|process| process["pid"] == pid && process["state"] == "running")
     }
 }
 
@@ -126,7 +133,9 @@ pub fn same(
     for block in said["live"].as_array().context("live")? {
         let (place, bytes) = (place(block), number(block, "bytes")?);
         let taken = charged(&place.0, bytes);
-        let sum = sums.entry(place.clone()).or_insert((0, 0, taken.map(|_| 0)));
+        let sum = sums
+            .entry(place.clone())
+            .or_insert((0, 0, taken.map(|_| 0)));
         sum.0 += 1;
         sum.1 += bytes;
         sum.2 = sum.2.zip(taken).map(|(sum, taken)| sum + taken);
@@ -150,7 +159,10 @@ pub fn same(
             ensure!(rows.insert(place(row), sum).is_none(), "two rows: {row}");
         }
     }
-    ensure!(rows == sums, "rows {rows:#?}, but the program says {sums:#?}");
+    ensure!(
+        rows == sums,
+        "rows {rows:#?}, but the program says {sums:#?}"
+    );
     let failures = said["failures"].as_array().context("failures")?;
     let truth = [
         number(said, "allocations")?,

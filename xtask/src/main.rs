@@ -6,6 +6,7 @@ mod build;
 mod demo;
 mod fixture;
 mod fuzz;
+mod jax;
 mod lab;
 mod packages;
 mod paths;

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, fuzz, lab, packages, paths, perfetto, prometheus,
+    bpf, build, fuzz, jax, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -105,6 +105,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let prometheus = prometheus::folder(&cache);
     check("Perfetto", perfetto::install(&cache));
+    jax::install(&cache);
     let binary = build::release(&repository)?;
 
     check("verifier", verified(&binary, root));

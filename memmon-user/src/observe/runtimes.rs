@@ -216,7 +216,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mine.toml");
         let text = include_str!("../runtimes/libc/profile.toml");
-        std::fs::write(&file, text.replace("name = \"libc\"", "name = \"mine\"").replace("family = \"libc\"", "family = \"mine\"")).unwrap();
+        std::fs::write(
+            &file,
+            text.replace("name = \"libc\"", "name = \"mine\"")
+                .replace("family = \"libc\"", "family = \"mine\""),
+        )
+        .unwrap();
         let with_mine = names(&[&file], &[]);
         assert_eq!(with_mine.len(), usual.len() + 1);
         assert!(with_mine.contains(&"mine".to_owned()));

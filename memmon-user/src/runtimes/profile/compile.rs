@@ -169,7 +169,10 @@ impl Profile {
         set(self.passes, flag::PASSES);
         let ends = |other: &Probe| {
             other.action == Action::Freed
-                && other.symbols.iter().any(|symbol| probe.symbols.contains(symbol))
+                && other
+                    .symbols
+                    .iter()
+                    .any(|symbol| probe.symbols.contains(symbol))
         };
         let mut others = self.libraries.iter().flat_map(|library| &library.probes);
         set(
@@ -242,7 +245,10 @@ fn fixed(code: Vec<Instr>) -> Result<([Instr; MAX_INSTRS], usize), Problem> {
 /// Devices are numbered from 1 in the ledger, where 0 is none that is known. Memory of which is not said whose it is
 /// belongs to its device.
 fn number_devices(graph: &mut Graph, action: Action, values: &mut Vec<(u8, Id)>) {
-    let Some((_, device)) = values.iter_mut().find(|(register, _)| *register == reg::DEVICE) else {
+    let Some((_, device)) = values
+        .iter_mut()
+        .find(|(register, _)| *register == reg::DEVICE)
+    else {
         return;
     };
     *device = graph.successor(*device);

@@ -15,7 +15,13 @@ use super::{
 /// The runtimes known, one a line, and below the table what their status rests on.
 pub fn list(profiles: &[Profile]) -> String {
     let heads = [
-        "RUNTIME", "FAMILY", "LAYER", "LOOKED FOR", "STATUS", "POOLS", "LIBRARIES",
+        "RUNTIME",
+        "FAMILY",
+        "LAYER",
+        "LOOKED FOR",
+        "STATUS",
+        "POOLS",
+        "LIBRARIES",
     ];
     let mut rows = vec![heads.map(str::to_owned)];
     rows.extend(profiles.iter().map(|profile| {
@@ -95,7 +101,10 @@ pub fn list_json(profiles: &[Profile]) -> String {
             })
         })
         .collect();
-    format!("{:#}\n", json!({"schema": "memmon.profiles/1", "profiles": list}))
+    format!(
+        "{:#}\n",
+        json!({"schema": "memmon.profiles/1", "profiles": list})
+    )
 }
 
 /// When it is looked for: an opt-in runtime that the user gave no file of has to be named.
