@@ -12,6 +12,7 @@ pub mod people;
 pub mod prometheus;
 pub mod raw;
 pub mod reborn;
+pub mod record;
 pub mod recorder;
 pub mod rights;
 pub mod screen;

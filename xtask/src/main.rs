@@ -7,6 +7,7 @@ mod cuda;
 mod demo;
 mod fixture;
 mod fuzz;
+mod jax;
 mod lab;
 mod level_zero;
 mod opencl;

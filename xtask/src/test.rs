@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     bpf, build, cuda, fuzz, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
+    bpf, build, fuzz, jax, lab, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -109,6 +110,7 @@ pub fn main(args: &Args) -> Result<()> {
     level_zero::install();
     opencl::install(&cache);
     cuda::install(&cache);
+    jax::install(&cache);
     let binary = build::release(&repository)?;
 
     check("verifier", verified(&binary, root));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{
-    args::{Profiles, ProfilesAction},
+    args::{Profiles, ProfilesAction, ReportFormat},
     exit::{FAILED, Failure},
 };
 use crate::{
@@ -16,7 +16,10 @@ pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
         None => {
             let known = profile::with_user(&args.profiles)
                 .map_err(|errors| Failure::new(report::errors(&errors)))?;
-            report::list(&known)
+            match args.format {
+                ReportFormat::Text => report::list(&known),
+                ReportFormat::Json => report::list_json(&known),
+            }
         }
         Some(ProfilesAction::Check { file, explain }) => {
             let profile = profile::load(file).map_err(|errors| {

@@ -34,60 +34,34 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 /// No profile is anywhere near this long.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "built-in tt_metal/profile.toml",
-        include_str!("../tt_metal/profile.toml"),
-    ),
-    (
-        "built-in vulkan/profile.toml",
-        include_str!("../vulkan/profile.toml"),
-    ),
-    (
-        "built-in vulkan/loader.toml",
-        include_str!("../vulkan/loader.toml"),
-    ),
-    (
-        "built-in vulkan/wgpu.toml",
-        include_str!("../vulkan/wgpu.toml"),
-    ),
-    (
-        "built-in level_zero/driver.toml",
-        include_str!("../level_zero/driver.toml"),
-    ),
-    (
-        "built-in level_zero/loader.toml",
-        include_str!("../level_zero/loader.toml"),
-    ),
-    (
-        "built-in opencl/profile.toml",
-        include_str!("../opencl/profile.toml"),
-    ),
-    (
-        "built-in opencl/icd.toml",
-        include_str!("../opencl/icd.toml"),
-    ),
-    (
-        "built-in opencl/usm.toml",
-        include_str!("../opencl/usm.toml"),
-    ),
-    (
-        "built-in sycl/profile.toml",
-        include_str!("../sycl/profile.toml"),
-    ),
-    ),
-    (
-        "built-in cuda/driver.toml",
-        include_str!("../cuda/driver.toml"),
-    ),
-    (
-        "built-in cuda/runtime.toml",
-        include_str!("../cuda/runtime.toml"),
-    ),
-    ("built-in hip/hip.toml", include_str!("../hip/hip.toml")),
-    ("built-in hip/hsa.toml", include_str!("../hip/hsa.toml")),
-];
+/// The name that errors mention, and the text, of files in the folders of runtimes.
+macro_rules! built_in {
+    ($($file:literal)+) => {
+        &[$((concat!("built-in ", $file), include_str!(concat!("../", $file)))),+]
+    };
+}
+
+/// The profiles that come with memmon-ebpf.
+const BUILT_IN: &[(&str, &str)] = built_in! {
+    "tt_metal/profile.toml"
+    "cuda/driver.toml"
+    "cuda/runtime.toml"
+    "hip/hsa.toml"
+    "hip/hip.toml"
+    "level_zero/driver.toml"
+    "level_zero/loader.toml"
+    "opencl/profile.toml"
+    "opencl/icd.toml"
+    "opencl/usm.toml"
+    "sycl/profile.toml"
+    "vulkan/profile.toml"
+    "vulkan/loader.toml"
+    "vulkan/wgpu.toml"
+    "neuron/profile.toml"
+    "habana/profile.toml"
+    "ascend/profile.toml"
+    "libc/profile.toml"
+};
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
@@ -105,10 +79,15 @@ pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
 
 /// Reads and checks a profile; errors name `file`.
 pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
-    let source = Arc::new(error::Source {
+    parse_source(error::Source {
         file: file.to_owned(),
         text: text.to_owned(),
-    });
+        built_in: false,
+    })
+}
+
+fn parse_source(source: error::Source) -> Result<Profile, Vec<ProfileError>> {
+    let source = Arc::new(source);
     let profile = read::read(source)?;
     let errors = check::check(&profile);
     if errors.is_empty() {
@@ -122,7 +101,13 @@ pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
 pub fn builtin() -> Result<Vec<Profile>, Vec<ProfileError>> {
     BUILT_IN
         .iter()
-        .map(|(file, text)| parse(file, text))
+        .map(|(file, text)| {
+            parse_source(error::Source {
+                file: (*file).to_owned(),
+                text: (*text).to_owned(),
+                built_in: true,
+            })
+        })
         .collect()
 }
 
