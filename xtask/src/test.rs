@@ -5,8 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, cuda, fuzz, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
-    bpf, build, fuzz, jax, lab, packages, paths, perfetto, prometheus,
+    bpf, build, cuda, fuzz, jax, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 

@@ -7,8 +7,7 @@ use memmon_ebpf::spec::flag;
 use crate::{
     elf,
     runtimes::{
-        level_zero,
-        opencl,
+        level_zero, opencl,
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
         tt_metal, vulkan,

@@ -15,7 +15,9 @@ const WGPU: &str = "wgpu==0.31.0";
 /// Installs what is missing and can be had; tests that miss something say so, and are not run.
 pub fn prepare(cache: &Path) {
     if let Err(error) = install(cache) {
-        step(format!("NOT INSTALLED, what Vulkan's tests need: {error:#}"));
+        step(format!(
+            "NOT INSTALLED, what Vulkan's tests need: {error:#}"
+        ));
     }
 }
 
