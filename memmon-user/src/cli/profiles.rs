@@ -22,12 +22,13 @@ pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
             }
         }
         Some(ProfilesAction::Check { file, explain }) => {
-            let profile = profile::load(file).map_err(|errors| {
-                Failure::with(
-                    FAILED,
-                    format!("this profile is not sound:\n{}", report::errors(&errors)),
-                )
-            })?;
+            let unsound = |errors: Vec<_>| {
+                let text = format!("this profile is not sound:\n{}", report::errors(&errors));
+                Failure::with(FAILED, text)
+            };
+            let profile = profile::load(file).map_err(unsound)?;
+            // With those that it would be used beside: no byte may be counted twice.
+            profile::with_user(&[file]).map_err(unsound)?;
             report::check(&profile, *explain)
         }
     };
