@@ -168,6 +168,16 @@ hipError_t hipMemUnmap(void *from, size_t bytes) {
     return 0;
 }
 
+hipError_t hipMemRetainAllocationHandle(hipMemGenericAllocationHandle_t *out, void *at) {
+    for (int i = 0; i < MOST; i++)
+        if (mappings[i].at == at) {
+            *out = mappings[i].of;
+            (*out)->handles++;
+            return 0;
+        }
+    return hipErrorInvalidValue;
+}
+
 hipError_t hipMemRelease(hipMemGenericAllocationHandle_t handle) {
     handle->handles--;
     end_if_last(handle);

@@ -54,7 +54,8 @@ hsa_status_t hsa_amd_memory_pool_allocate(hsa_amd_memory_pool_t pool, size_t byt
 
 hsa_status_t hsa_amd_memory_pool_free(void *at) {
     struct block *block = at;
-    if (!block || !block->of) return HSA_STATUS_ERROR_INVALID_ARGUMENT;
+    // Blocks lie at multiples of 16.
+    if (!block || (uint64_t)at % 16) return HSA_STATUS_ERROR_INVALID_ARGUMENT;
     block->of->taken -= block->bytes;
     free(block);
     return 0;

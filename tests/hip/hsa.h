@@ -51,4 +51,5 @@ hipError_t hipHostFree(void *);
 hipError_t hipMemCreate(hipMemGenericAllocationHandle_t *, size_t, const hipMemAllocationProp *, unsigned long long);
 hipError_t hipMemMap(void *, size_t, size_t, hipMemGenericAllocationHandle_t, unsigned long long);
 hipError_t hipMemUnmap(void *, size_t);
+hipError_t hipMemRetainAllocationHandle(hipMemGenericAllocationHandle_t *, void *);
 hipError_t hipMemRelease(hipMemGenericAllocationHandle_t);

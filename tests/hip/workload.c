@@ -113,6 +113,7 @@ int main(void) {
     tell("memory");
     take(1, 1UL << 40);
     take(0, 0);
+    FREE(hsa_amd_memory_pool_free(kept[0] + 8), kept[0] + 8); // of nothing
     tell("failures");
     return 0;
 }
@@ -171,6 +172,12 @@ static void virtual_memory(void) {
         if (!has("hipMemCreate", code, handle, unit, "DEVICE", i % 2, NO_DEVICE)) continue;
         hipMemMap(base + (size_t)i * unit, unit, 0, handle, 0);
         if (i == 5) continue; // The handle keeps it.
+        if (i == 4) { // And here another one does.
+            hipMemGenericAllocationHandle_t again;
+            hipMemRetainAllocationHandle(&again, base + 4 * unit);
+            hipMemRelease(handle);
+            continue;
+        }
         hipMemRelease(handle);
         if (i >= 2) gone(handle);
     }

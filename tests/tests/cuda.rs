@@ -8,23 +8,23 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::witness::{cc, fetched, observed, source};
 
+/// The double of the driver's API.
+fn driver(dir: &Path) -> Result<()> {
+    let double = source("cuda/double.c");
+    let name = "libcuda.so.1";
+    let soname = "-Wl,-soname,libcuda.so.1";
+    cc(
+        dir,
+        &["-shared", "-fPIC", soname, "-o", name, &double, "-lpthread"],
+    )
+}
+
 /// Every function, contexts on two devices, threads, and what fails: linked with the library, and loading it.
 #[test]
 fn the_driver() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dir = directory.path();
-    cc(
-        dir,
-        &[
-            "-shared",
-            "-fPIC",
-            "-Wl,-soname,libcuda.so.1",
-            "-o",
-            "libcuda.so.1",
-            &source("cuda/double.c"),
-            "-lpthread",
-        ],
-    )?;
+    driver(dir)?;
     let workload = source("cuda/workload.c");
     let workload = workload.as_str();
     let here = "-Wl,-rpath,$ORIGIN";
@@ -61,6 +61,37 @@ fn the_driver() -> Result<()> {
         ensure!(steps.len() == 8, "{steps:?}");
         println!("{program}: as the program says at {}", steps.join(", "));
     }
+    Ok(())
+}
+
+/// The runtime on the driver, both doubles: each byte is counted once, and told by what the program called.
+#[test]
+fn the_runtime_on_the_driver() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    driver(dir)?;
+    let (runtime, workload) = (source("cuda/runtime_double.c"), source("cuda/runtime.c"));
+    let here = ["-Wl,-rpath,$ORIGIN", "-Wl,-rpath-link,."];
+    let name = "libcudart.so.12";
+    let soname = "-Wl,-soname,libcudart.so.12";
+    let library = ["-shared", "-fPIC", soname, "-o", name];
+    cc(
+        dir,
+        &[&library[..], &[&runtime, "./libcuda.so.1", here[0]]].concat(),
+    )?;
+    cc(
+        dir,
+        &[
+            "-o",
+            "program",
+            &workload,
+            "./libcudart.so.12",
+            here[0],
+            here[1],
+        ],
+    )?;
+    let steps = observed(&["cuda"], || Command::new(dir.join("program")))?;
+    ensure!(steps.len() == 4, "{steps:?}");
     Ok(())
 }
 
