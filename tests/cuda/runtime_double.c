@@ -14,7 +14,6 @@ static int ready(void) {
     return code ? code : (call)
 
 int cudaGetDeviceCount(int *count) { return cuDeviceGetCount(count); }
-int cudaSetDevice(int device) { return device == 0 ? ready() : CUDA_ERROR_INVALID_DEVICE; }
 int cudaGetLastError(void) { return 0; }
 int cudaMalloc(void **to, size_t bytes) { FIRST(cuMemAlloc_v2((CUdeviceptr *)to, bytes)); }
 int cudaMallocManaged(void **to, size_t bytes, unsigned flags) { FIRST(cuMemAllocManaged((CUdeviceptr *)to, bytes, flags)); }

@@ -9,6 +9,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -53,10 +54,14 @@ pub fn fetched(name: &str) -> Option<PathBuf> {
     Some(file)
 }
 
+/// The daemon's counters are of all processes.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs the program beside one that made its libraries known, and compares at each of its steps.
 ///
 /// The names of the steps.
 pub fn observed(runtimes: &[&str], command: impl Fn() -> Command) -> Result<Vec<String>> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut before = Witness::start(&mut command())?;
     before.step()?.context("the first step")?;
     let daemon = Daemon::start(&[])?;
