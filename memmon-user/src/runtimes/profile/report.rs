@@ -90,6 +90,8 @@ pub fn list_json(profiles: &[Profile]) -> String {
                 "name": profile.name,
                 "family": profile.family,
                 "layer": profile.layer,
+                "above": profile.above,
+                "passes": profile.passes,
                 "opt_in": profile.opt_in,
                 "status": profile.status,
                 "tested": profile.tested,
