@@ -52,10 +52,12 @@ impl Runtimes {
                 names.join(", ")
             ));
         }
-        profiles.retain(|known| {
-            let unasked = !known.opt_in || !known.is_built_in();
-            only.contains(&known.name) || only.is_empty() && unasked
-        });
+        profiles.retain(|known| only.contains(&known.name) || only.is_empty() && known.is_usual());
+        // One that has to be asked for may take what another one counts, too.
+        let errors = profile::check_set(&profiles);
+        if !errors.is_empty() {
+            return Err(lines(&errors));
+        }
         if profiles.len() > MOST {
             return Err(format!(
                 "{} runtimes are too many to be looked for at one time: {MOST} at the most; choose some with --runtime",
@@ -231,6 +233,9 @@ mod tests {
         assert_eq!(with_mine.len(), usual.len() + 1);
         assert!(with_mine.contains(&"mine".to_owned()));
         assert_eq!(names(&[&file], &["tt-metal"]), ["tt-metal"]);
+        // The two would count the same bytes.
+        let both = ["mine".to_owned(), "libc".to_owned()];
+        assert!(Runtimes::load(&[&file], &both).is_err());
         // So is one that takes the place of a built-in one.
         std::fs::write(&file, text).unwrap();
         assert!(names(&[&file], &[]).contains(&"libc".to_owned()));

@@ -112,7 +112,7 @@ pub fn builtin() -> Result<Vec<Profile>, Vec<ProfileError>> {
 }
 
 /// The built-in profiles and the user's, where a profile of the same name replaces the built-in
-/// one, checked against each other.
+/// one. Those that are looked for unless something else is asked for are checked against each other.
 pub fn with_user(files: &[impl AsRef<Path>]) -> Result<Vec<Profile>, Vec<ProfileError>> {
     let mut profiles = builtin()?;
     let mut errors = Vec::new();
@@ -125,7 +125,12 @@ pub fn with_user(files: &[impl AsRef<Path>]) -> Result<Vec<Profile>, Vec<Profile
     }
     profiles.retain(|built_in| users.iter().all(|user| user.name != built_in.name));
     profiles.extend(users);
-    errors.extend(check_set(&profiles));
+    let usual: Vec<Profile> = profiles
+        .iter()
+        .filter(|one| one.is_usual())
+        .cloned()
+        .collect();
+    errors.extend(check_set(&usual));
     if errors.is_empty() {
         Ok(profiles)
     } else {

@@ -90,6 +90,8 @@ pub fn list_json(profiles: &[Profile]) -> String {
                 "name": profile.name,
                 "family": profile.family,
                 "layer": profile.layer,
+                "above": profile.above,
+                "passes": profile.passes,
                 "opt_in": profile.opt_in,
                 "status": profile.status,
                 "tested": profile.tested,
@@ -109,10 +111,10 @@ pub fn list_json(profiles: &[Profile]) -> String {
 
 /// When it is looked for: an opt-in runtime that the user gave no file of has to be named.
 fn looked_for(profile: &Profile) -> String {
-    if profile.opt_in && profile.is_built_in() {
-        format!("with --runtime {}", profile.name)
-    } else {
+    if profile.is_usual() {
         "always".to_owned()
+    } else {
+        format!("with --runtime {}", profile.name)
     }
 }
 

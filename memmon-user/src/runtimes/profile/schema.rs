@@ -233,6 +233,11 @@ impl Profile {
         self.source.built_in
     }
 
+    /// Whether it is looked for where no runtime is named: whoever gives the file of one asks for it by that.
+    pub fn is_usual(&self) -> bool {
+        !self.opt_in || !self.is_built_in()
+    }
+
     /// The file it was read from, as errors mention it.
     pub fn file(&self) -> &str {
         &self.source.file
