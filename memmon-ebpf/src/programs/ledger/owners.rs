@@ -93,6 +93,8 @@ pub(super) fn free_all(event: &Event, values: &Outputs) {
     let ended = unsafe {
         let ended = (*found).ogen;
         (*found).ogen = ended.wrapping_add(1);
+        // What comes next at this address may be on another device.
+        (*found).device = 0;
         ended
     };
     emit::control(ControlKind::FreeAll, event.process, |record| {
