@@ -3,10 +3,13 @@
 mod bench;
 mod bpf;
 mod build;
+mod cuda;
 mod demo;
 mod fixture;
 mod fuzz;
+mod jax;
 mod lab;
+mod level_zero;
 mod opencl;
 mod packages;
 mod paths;

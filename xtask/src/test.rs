@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, fuzz, lab, opencl, packages, paths, perfetto, prometheus,
+    bpf, build, cuda, fuzz, jax, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -105,7 +105,11 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let prometheus = prometheus::folder(&cache);
     check("Perfetto", perfetto::install(&cache));
+    lab::vulkan::prepare(&cache);
+    level_zero::install();
     opencl::install(&cache);
+    cuda::install(&cache);
+    jax::install(&cache);
     let binary = build::release(&repository)?;
 
     check("verifier", verified(&binary, root));

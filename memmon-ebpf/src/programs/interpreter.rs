@@ -8,11 +8,7 @@ use memmon_ebpf::{
     spec::{BLOCK_WORDS, MAX_INSTRS, ProbeSpec, REGISTERS, op, width},
 };
 
-use crate::{
-    maps::PENDING,
-    memory,
-    process::Process,
-};
+use crate::{maps::PENDING, memory, process::Process};
 
 /// How a probe's program ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,7 +159,9 @@ pub fn run(
                 },
                 _ => 0,
             },
-            op::CARRIED => memory::memmon_carried(process.proc, spec.space, process.tid, instr.imm as u32),
+            op::CARRIED => {
+                memory::memmon_carried(process.proc, spec.space, process.tid, instr.imm as u32)
+            }
             op::NOTED => memory::memmon_noted(process.proc, spec.space, a),
             op::CURRENT => memory::memmon_current(process.proc, spec.space, process.tid),
             // SAFETY: as above.

@@ -27,7 +27,6 @@ static FORK_CHILD_AT: u32 = 20;
 #[unsafe(no_mangle)]
 static EXEC_OLD_PID_AT: u32 = 16;
 
-
 /// `Control::flags` of an exit of which it is not sure that it is the whole process's.
 const MAYBE: u32 = 1 << 31;
 

@@ -26,11 +26,7 @@ use aya_ebpf::{
     macros::{tracepoint, uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
-use memmon_ebpf::{
-    WIRE_VERSION,
-    ledger::Counter,
-    spec::ProbeSpec,
-};
+use memmon_ebpf::{WIRE_VERSION, ledger::Counter, spec::ProbeSpec};
 
 use core::mem::MaybeUninit;
 

@@ -142,8 +142,10 @@ struct Function {
 
 /// At one place, one of these is enough. What has a condition says itself which calls are its own.
 fn is_exclusive(spec: &ProbeSpec) -> bool {
-    let shared = [Action::Retain, Action::Freed];
-    let action = Action::ALL.iter().find(|(known, _)| *known as u8 == spec.action);
+    let shared = [Action::Retain, Action::Release, Action::Freed];
+    let action = Action::ALL
+        .iter()
+        .find(|(known, _)| *known as u8 == spec.action);
     let code = spec.code.iter().take(usize::from(spec.len));
     let has_condition = code.map(|instr| instr.op).any(|op| op == op::REQUIRE);
     !has_condition && action.is_none_or(|(action, _)| action.counts() && !shared.contains(action))

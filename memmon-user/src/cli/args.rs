@@ -402,6 +402,9 @@ pub struct Profiles {
     /// One more profile to list, or one that replaces a built-in of the same name
     #[arg(long = "profile", value_name = "FILE")]
     pub profiles: Vec<PathBuf>,
+    /// How the list is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: ReportFormat,
     #[command(subcommand)]
     pub action: Option<ProfilesAction>,
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{
-    args::{Profiles, ProfilesAction},
+    args::{Profiles, ProfilesAction, ReportFormat},
     exit::{FAILED, Failure},
 };
 use crate::{
@@ -16,15 +16,19 @@ pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
         None => {
             let known = profile::with_user(&args.profiles)
                 .map_err(|errors| Failure::new(report::errors(&errors)))?;
-            report::list(&known)
+            match args.format {
+                ReportFormat::Text => report::list(&known),
+                ReportFormat::Json => report::list_json(&known),
+            }
         }
         Some(ProfilesAction::Check { file, explain }) => {
-            let profile = profile::load(file).map_err(|errors| {
-                Failure::with(
-                    FAILED,
-                    format!("this profile is not sound:\n{}", report::errors(&errors)),
-                )
-            })?;
+            let unsound = |errors: Vec<_>| {
+                let text = format!("this profile is not sound:\n{}", report::errors(&errors));
+                Failure::with(FAILED, text)
+            };
+            let profile = profile::load(file).map_err(unsound)?;
+            // With those that it would be used beside: no byte may be counted twice.
+            profile::with_user(&[file]).map_err(unsound)?;
             report::check(&profile, *explain)
         }
     };

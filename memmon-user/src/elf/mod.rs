@@ -8,6 +8,7 @@
 pub mod abi;
 mod notes;
 mod plt;
+mod pointers;
 mod reads;
 mod source;
 mod symbols;

@@ -38,36 +38,6 @@ impl Library {
             })
     }
 
-    /// What `count` pointers from `start` will be (before any load bias) once the library is
-    /// loaded: the contents of a virtual table, say, which in the file are only relocations.
-    pub fn pointers(&self, start: u64, count: usize) -> Vec<Option<u64>> {
-        let mut found = vec![None; count];
-        let mut put = |address: u64, value: u64| {
-            if let Some(delta) = address.checked_sub(start)
-                && delta % 8 == 0
-                && let Ok(index) = usize::try_from(delta / 8)
-                && let Some(slot) = found.get_mut(index)
-            {
-                *slot = Some(value);
-            }
-        };
-        self.relocations(|relocation, symbols| {
-            let addend = relocation.r_addend.get(LE).cast_unsigned();
-            let info = relocation.r_info.get(LE);
-            match u32::try_from(info & 0xffff_ffff).map(elf::RelocationType) {
-                Ok(elf::R_X86_64_RELATIVE) => put(relocation.r_offset.get(LE), addend),
-                Ok(elf::R_X86_64_64) => {
-                    let symbol = u32::try_from(info >> 32).ok();
-                    if let Some(value) = symbol.and_then(|index| symbols.value(index)) {
-                        put(relocation.r_offset.get(LE), value.wrapping_add(addend));
-                    }
-                }
-                _ => {}
-            }
-        });
-        found
-    }
-
     /// The table slots that the loader fills with the address of `import`.
     fn slots(&self, import: &str) -> Vec<u64> {
         let mut slots = Vec::new();
@@ -91,7 +61,10 @@ impl Library {
         slots
     }
 
-    fn relocations(&self, mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable)) {
+    pub(super) fn relocations(
+        &self,
+        mut each: impl FnMut(&elf::Rela64<LE>, &super::symbols::SymbolTable),
+    ) {
         let symbols = self.dynsym();
         // Sections that are not loaded (of `--emit-relocs`) refer to another table.
         let loaded = self

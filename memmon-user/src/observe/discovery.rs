@@ -114,7 +114,9 @@ impl Observer {
             uses.extend(found.into_iter().map(|found| (found, mapped.base)));
         }
         let proc = value.proc;
-        let present = uses.iter().fold(0, |mask, (using, _)| mask | 1 << using.space);
+        let present = uses
+            .iter()
+            .fold(0, |mask, (using, _)| mask | 1 << using.space);
         self.write_proc(pid, proc, |value| value.present |= present);
         let known = self
             .processes

@@ -7,10 +7,10 @@ use memmon_ebpf::spec::flag;
 use crate::{
     elf,
     runtimes::{
-        opencl,
+        level_zero, opencl,
         profile::{self, CompiledProbe, Profile, ProfileError},
         resolver::{Resolve, Understood},
-        tt_metal,
+        tt_metal, vulkan,
     },
     tables::facts::{PoolFacts, RuntimeFacts},
 };
@@ -38,7 +38,8 @@ pub struct Known {
 
 impl Runtimes {
     /// The built-in ones and the user's; one of the same name replaces a built-in. `only` keeps
-    /// those names where it is not empty.
+    /// those names where it is not empty. Those that are opt-in are kept where `only` names them, or
+    /// where the user gave their file.
     pub fn load(files: &[impl AsRef<Path>], only: &[String]) -> Result<Self, String> {
         let mut profiles = profile::with_user(files).map_err(|errors| lines(&errors))?;
         if let Some(unknown) = only
@@ -51,7 +52,12 @@ impl Runtimes {
                 names.join(", ")
             ));
         }
-        profiles.retain(|known| only.is_empty() || only.contains(&known.name));
+        profiles.retain(|known| only.contains(&known.name) || only.is_empty() && known.is_usual());
+        // One that has to be asked for may take what another one counts, too.
+        let errors = profile::check_set(&profiles);
+        if !errors.is_empty() {
+            return Err(lines(&errors));
+        }
         if profiles.len() > MOST {
             return Err(format!(
                 "{} runtimes are too many to be looked for at one time: {MOST} at the most; choose some with --runtime",
@@ -103,7 +109,9 @@ impl Runtimes {
         };
         let resolve: Option<Resolve> = match profile.resolver.as_deref() {
             None => None,
+            Some("level-zero") => Some(level_zero::understand),
             Some("tt-metal") => Some(tt_metal::understand),
+            Some("vulkan") => Some(vulkan::understand),
             Some("opencl-icd") => Some(opencl::understand),
             Some("opencl-usm") => Some(opencl::understand_usm),
             Some(other) => {
@@ -191,4 +199,45 @@ impl Runtimes {
 fn lines(errors: &[ProfileError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Runtimes;
+
+    fn names(files: &[&std::path::Path], only: &[&str]) -> Vec<String> {
+        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+        let loaded = Runtimes::load(files, &only).unwrap();
+        loaded.facts().into_iter().map(|facts| facts.name).collect()
+    }
+
+    #[test]
+    fn opt_in_runtimes_are_looked_for_only_where_they_are_asked_for() {
+        let usual = names(&[], &[]);
+        assert!(usual.contains(&"tt-metal".to_owned()), "{usual:?}");
+        assert!(!usual.contains(&"libc".to_owned()), "{usual:?}");
+        assert_eq!(names(&[], &["libc"]), ["libc"]);
+        assert_eq!(names(&[], &["libc", "tt-metal"]).len(), 2);
+
+        // A file that the user gives is asked for by that.
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        let text = include_str!("../runtimes/libc/profile.toml");
+        std::fs::write(
+            &file,
+            text.replace("name = \"libc\"", "name = \"mine\"")
+                .replace("family = \"libc\"", "family = \"mine\""),
+        )
+        .unwrap();
+        let with_mine = names(&[&file], &[]);
+        assert_eq!(with_mine.len(), usual.len() + 1);
+        assert!(with_mine.contains(&"mine".to_owned()));
+        assert_eq!(names(&[&file], &["tt-metal"]), ["tt-metal"]);
+        // The two would count the same bytes.
+        let both = ["mine".to_owned(), "libc".to_owned()];
+        assert!(Runtimes::load(&[&file], &both).is_err());
+        // So is one that takes the place of a built-in one.
+        std::fs::write(&file, text).unwrap();
+        assert!(names(&[&file], &[]).contains(&"libc".to_owned()));
+    }
 }

@@ -1,6 +1,9 @@
 //! Why an allocation failed, in plain words.
 
-use super::units::{Bytes, UNKNOWN};
+use super::{
+    text,
+    units::{Bytes, UNKNOWN},
+};
 use crate::tables::snapshot::Failure;
 
 /// What an out-of-memory was really about.
@@ -39,7 +42,7 @@ pub fn cause(failure: &Failure) -> Cause {
     }
 }
 
-/// `no room: 1.20 GiB asked, 307 MiB free`
+/// `no room: 1.20 GiB asked, 307 MiB free (cudaMalloc returned 2)`
 pub fn words(failure: &Failure) -> String {
     let size = |bytes: Option<u64>| Bytes::Human.format_or_unknown(bytes);
     let (asked, needed) = (
@@ -53,7 +56,7 @@ pub fn words(failure: &Failure) -> String {
     } else {
         format!("{asked} asked ({needed} with padding)")
     };
-    match cause(failure) {
+    let why = match cause(failure) {
         Cause::TooLarge => format!(
             "too large: {asked}, the pool is {} in all",
             size(failure.capacity_bytes)
@@ -81,7 +84,17 @@ pub fn words(failure: &Failure) -> String {
             format!("{asked}; how much was free is not known")
         }
         Cause::Unknown => format!("{asked}, {free} free; how large the blocks were is not known"),
-    }
+    };
+    why + &returned(failure)
+}
+
+/// What the call itself said, where that is known.
+fn returned(failure: &Failure) -> String {
+    let Some(code) = failure.error_code else {
+        return String::new();
+    };
+    let api = failure.api.as_deref().unwrap_or("the call");
+    format!(" ({} returned {code})", text::visible(api))
 }
 
 /// The largest free block and what was needed, in each bank; to the byte where they would look the

@@ -2,6 +2,7 @@
 
 mod libraries;
 mod python;
+pub mod vulkan;
 
 use std::{
     path::{Path, PathBuf},

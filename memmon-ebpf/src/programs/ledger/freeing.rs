@@ -2,16 +2,12 @@
 //! thread's. Where the call fails, it is put back.
 
 use memmon_ebpf::{
-    ledger::{Counter, FreedValue, freed, LiveKey, LiveValue, PendingKey, RowKey},
+    ledger::{Counter, FreedValue, LiveKey, LiveValue, PendingKey, RowKey, freed},
     record::HistoryKind,
 };
 
 use super::{Event, live, pending::NOTHING_PENDING, references, rows};
-use crate::{
-    atomic, counters, emit,
-    maps::FREED,
-    memory,
-};
+use crate::{atomic, counters, emit, maps::FREED, memory};
 
 #[inline(always)]
 fn slot(event: &Event) -> PendingKey {

@@ -6,9 +6,7 @@ use memmon_ebpf::{
     spec::{flag, reg},
 };
 
-use super::{
-    Event, NO_EXIST, Outputs, freeing, output, owners::generation, rows,
-};
+use super::{Event, NO_EXIST, Outputs, freeing, output, owners::generation, rows};
 use crate::{
     atomic, counters, emit,
     maps::{LIVE, OWNERS},

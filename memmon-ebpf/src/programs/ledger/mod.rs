@@ -23,11 +23,7 @@ use self::{
     pending::{begin, failed, missed, missed_somewhere, take_pending},
     references::{is_last, take},
 };
-use crate::{
-    counters,
-    memory,
-    process::Process,
-};
+use crate::{counters, memory, process::Process};
 
 const NO_EXIST: u64 = 1;
 
@@ -66,12 +62,7 @@ impl Event<'_> {
 }
 
 #[inline(always)]
-pub fn apply(
-    spec: &ProbeSpec,
-    process: &Process,
-    values: &mut Registers,
-    succeeded: bool,
-) {
+pub fn apply(spec: &ProbeSpec, process: &Process, values: &mut Registers, succeeded: bool) {
     let event = Event { process, spec };
     let values = outputs(values);
     let action = spec.action;
@@ -99,7 +90,11 @@ pub fn apply(
         let mut label = spec.label;
         if action != Action::Alloc as u8 {
             // A call that failed ended the program early: what it did not reach is the attempt's.
-            let set = if succeeded && commits { spec.outputs } else { 0 };
+            let set = if succeeded && commits {
+                spec.outputs
+            } else {
+                0
+            };
             match take_pending(&event, values, set) {
                 Some(begun) => label = begun,
                 None => return,

@@ -40,7 +40,8 @@ const MOST_BYTES: i64 = 8 * BLOCK_WORDS as i64;
 /// A block begins and ends with fields that are read in any case, and is much shorter than a page. So it can be read
 /// exactly when they can. What stands behind a condition is not read before it.
 pub(super) fn gather(graph: &Graph, steps: &[Step]) -> Vec<Step> {
-    let is_condition = |step: &Step| matches!(step, Step::Require(_) | Step::Succeed(_) | Step::Error(_));
+    let is_condition =
+        |step: &Step| matches!(step, Step::Require(_) | Step::Succeed(_) | Step::Error(_));
     steps
         .chunk_by(|before, _| !is_condition(before))
         .flat_map(|part| gather_in(graph, part))

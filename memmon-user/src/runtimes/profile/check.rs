@@ -73,7 +73,10 @@ fn both_count<'a>(one: &'a Profile, other: &'a Profile) -> Option<&'a str> {
         return None;
     }
     let allocates = |probe: &&Probe| {
-        matches!(probe.action, Action::Begin | Action::Alloc | Action::Register)
+        matches!(
+            probe.action,
+            Action::Begin | Action::Alloc | Action::Register
+        )
     };
     let functions = |library: &'a Library| {
         let probes = library.probes.iter().filter(allocates);
@@ -279,11 +282,7 @@ impl<'a> Check<'a> {
         }
         let ignores = matches!(
             probe.action,
-            Action::Fail
-                | Action::FreeAll
-                | Action::OwnerOpen
-                | Action::Register
-                | Action::Carry
+            Action::Fail | Action::FreeAll | Action::OwnerOpen | Action::Register | Action::Carry
         );
         if probe.succeed.is_some() && ignores {
             let text = format!("succeed: means nothing for {}", name(probe.action));
@@ -527,7 +526,10 @@ impl<'a> Check<'a> {
         }
         if let Some(free) = free.or(release) {
             if commit.is_none() && alloc.is_none() {
-                let text = format!("a `{}` without any allocation frees nothing", name(free.action));
+                let text = format!(
+                    "a `{}` without any allocation frees nothing",
+                    name(free.action)
+                );
                 found.push((free, text));
             }
             let begin_has_key = self.begins().any(|begin| sets(begin, reg::KEY));

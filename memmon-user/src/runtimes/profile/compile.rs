@@ -76,6 +76,8 @@ impl Profile {
     ) -> Result<ProbeSpec, Vec<ProfileError>> {
         let outputs = self.outputs(probe);
         let mut errors = Vec::new();
+        let placeless = self.where_nowhere(probe, constants);
+        let constants = placeless.as_ref().unwrap_or(constants);
         let with_index = probe.index.map(|index| {
             let mut constants = constants.clone();
             constants.insert(INDEX.to_owned(), index);
@@ -169,7 +171,10 @@ impl Profile {
         set(self.passes, flag::PASSES);
         let ends = |other: &Probe| {
             other.action == Action::Freed
-                && other.symbols.iter().any(|symbol| probe.symbols.contains(symbol))
+                && other
+                    .symbols
+                    .iter()
+                    .any(|symbol| probe.symbols.contains(symbol))
         };
         let mut others = self.libraries.iter().flat_map(|library| &library.probes);
         set(
@@ -177,6 +182,26 @@ impl Profile {
             flag::KEEPS_FREED,
         );
         flags
+    }
+
+    /// The constants of a probe that has no place in this library, whose resolver does not know what it would need
+    /// there either: any will do.
+    fn where_nowhere(
+        &self,
+        probe: &Probe,
+        constants: &BTreeMap<String, i64>,
+    ) -> Option<BTreeMap<String, i64>> {
+        if !probe.optional || !places(probe, constants).is_empty() {
+            return None;
+        }
+        let resolver = self.resolver.as_deref().and_then(resolvers::find)?;
+        let mut all: BTreeMap<String, i64> = resolver
+            .constants
+            .iter()
+            .map(|name| ((*name).to_owned(), 0))
+            .collect();
+        all.extend(constants.clone());
+        Some(all)
     }
 
     /// Whether its resolver finds out what an output `device` means; else that is the device's number.
@@ -242,7 +267,13 @@ fn fixed(code: Vec<Instr>) -> Result<([Instr; MAX_INSTRS], usize), Problem> {
 /// Devices are numbered from 1 in the ledger, where 0 is none that is known. Memory of which is not said whose it is
 /// belongs to its device.
 fn number_devices(graph: &mut Graph, action: Action, values: &mut Vec<(u8, Id)>) {
-    let Some((_, device)) = values.iter_mut().find(|(register, _)| *register == reg::DEVICE) else {
+    if action == Action::Carry {
+        return;
+    }
+    let Some((_, device)) = values
+        .iter_mut()
+        .find(|(register, _)| *register == reg::DEVICE)
+    else {
         return;
     };
     *device = graph.successor(*device);

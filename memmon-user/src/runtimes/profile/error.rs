@@ -9,6 +9,8 @@ use thiserror::Error;
 pub struct Source {
     pub file: String,
     pub text: String,
+    /// It came with this program.
+    pub built_in: bool,
 }
 
 impl Source {
@@ -229,6 +231,7 @@ mod tests {
         let source = Source {
             file: "x".into(),
             text: "a\nßb\nc".into(),
+            built_in: false,
         };
         assert_eq!(source.position(0), (1, 1));
         assert_eq!(source.position(2), (2, 1));

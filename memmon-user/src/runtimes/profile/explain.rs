@@ -65,7 +65,11 @@ fn line(instr: &Instr, outputs: u8) -> String {
         op::WHOLE => format!("{dst} = whole"),
         op::CURRENT => format!("{dst} = current"),
         op::NOTED => format!("{dst} = noted({a})"),
-        op::TRY_LOAD => format!("{dst} = {}({a} {}), or 0", wide(instr.b, "u", "i"), distance(imm)),
+        op::TRY_LOAD => format!(
+            "{dst} = {}({a} {}), or 0",
+            wide(instr.b, "u", "i"),
+            distance(imm)
+        ),
         op::CONST if imm.unsigned_abs() < 10 => format!("{dst} = {imm}"),
         op::CONST => format!("{dst} = {imm:#x}"),
         op::CONST_HIGH => format!("{dst} = low32({dst}) | {imm:#x} << 32"),

@@ -44,10 +44,9 @@ impl Value {
     pub fn operands(self) -> impl Iterator<Item = Id> {
         let operands = match self {
             Self::Constant(_) | Self::Input(..) => [None, None, None],
-            Self::Load(_, a, _)
-            | Self::TryLoad(_, a, _)
-            | Self::Cast(_, a)
-            | Self::Noted(a) => [Some(a), None, None],
+            Self::Load(_, a, _) | Self::TryLoad(_, a, _) | Self::Cast(_, a) | Self::Noted(a) => {
+                [Some(a), None, None]
+            }
             Self::Binary(_, a, b) => [Some(a), Some(b), None],
             Self::Select(a, b, c) => [Some(a), Some(b), Some(c)],
         };

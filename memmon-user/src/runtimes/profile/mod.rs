@@ -34,29 +34,34 @@ pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPatte
 /// No profile is anywhere near this long.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The profiles that come with memmon-ebpf: the name that errors mention, and the text.
-const BUILT_IN: [(&str, &str); 5] = [
-    (
-        "built-in tt_metal/profile.toml",
-        include_str!("../tt_metal/profile.toml"),
-    ),
-    (
-        "built-in opencl/profile.toml",
-        include_str!("../opencl/profile.toml"),
-    ),
-    (
-        "built-in opencl/icd.toml",
-        include_str!("../opencl/icd.toml"),
-    ),
-    (
-        "built-in opencl/usm.toml",
-        include_str!("../opencl/usm.toml"),
-    ),
-    (
-        "built-in sycl/profile.toml",
-        include_str!("../sycl/profile.toml"),
-    ),
-];
+/// The name that errors mention, and the text, of files in the folders of runtimes.
+macro_rules! built_in {
+    ($($file:literal)+) => {
+        &[$((concat!("built-in ", $file), include_str!(concat!("../", $file)))),+]
+    };
+}
+
+/// The profiles that come with memmon-ebpf.
+const BUILT_IN: &[(&str, &str)] = built_in! {
+    "tt_metal/profile.toml"
+    "cuda/driver.toml"
+    "cuda/runtime.toml"
+    "hip/hsa.toml"
+    "hip/hip.toml"
+    "level_zero/driver.toml"
+    "level_zero/loader.toml"
+    "opencl/profile.toml"
+    "opencl/icd.toml"
+    "opencl/usm.toml"
+    "sycl/profile.toml"
+    "vulkan/profile.toml"
+    "vulkan/loader.toml"
+    "vulkan/wgpu.toml"
+    "neuron/profile.toml"
+    "habana/profile.toml"
+    "ascend/profile.toml"
+    "libc/profile.toml"
+};
 
 /// Reads and checks the profile in a file.
 pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
@@ -74,10 +79,15 @@ pub fn load(path: &Path) -> Result<Profile, Vec<ProfileError>> {
 
 /// Reads and checks a profile; errors name `file`.
 pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
-    let source = Arc::new(error::Source {
+    parse_source(error::Source {
         file: file.to_owned(),
         text: text.to_owned(),
-    });
+        built_in: false,
+    })
+}
+
+fn parse_source(source: error::Source) -> Result<Profile, Vec<ProfileError>> {
+    let source = Arc::new(source);
     let profile = read::read(source)?;
     let errors = check::check(&profile);
     if errors.is_empty() {
@@ -91,12 +101,18 @@ pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
 pub fn builtin() -> Result<Vec<Profile>, Vec<ProfileError>> {
     BUILT_IN
         .iter()
-        .map(|(file, text)| parse(file, text))
+        .map(|(file, text)| {
+            parse_source(error::Source {
+                file: (*file).to_owned(),
+                text: (*text).to_owned(),
+                built_in: true,
+            })
+        })
         .collect()
 }
 
 /// The built-in profiles and the user's, where a profile of the same name replaces the built-in
-/// one, checked against each other.
+/// one. Those that are looked for unless something else is asked for are checked against each other.
 pub fn with_user(files: &[impl AsRef<Path>]) -> Result<Vec<Profile>, Vec<ProfileError>> {
     let mut profiles = builtin()?;
     let mut errors = Vec::new();
@@ -109,7 +125,12 @@ pub fn with_user(files: &[impl AsRef<Path>]) -> Result<Vec<Profile>, Vec<Profile
     }
     profiles.retain(|built_in| users.iter().all(|user| user.name != built_in.name));
     profiles.extend(users);
-    errors.extend(check_set(&profiles));
+    let usual: Vec<Profile> = profiles
+        .iter()
+        .filter(|one| one.is_usual())
+        .cloned()
+        .collect();
+    errors.extend(check_set(&usual));
     if errors.is_empty() {
         Ok(profiles)
     } else {

@@ -59,8 +59,8 @@ impl Reader {
         self.refuse_unknown(
             table,
             &[
-                "schema", "name", "family", "layer", "above", "passes", "resolver", "status", "tested", "pools",
-                "library",
+                "schema", "name", "family", "layer", "above", "passes", "opt_in", "resolver",
+                "status", "tested", "pools", "library",
             ],
         );
         let name = self.text(table, "name", &(0..0), true);
@@ -79,6 +79,7 @@ impl Reader {
         };
         let above = self.texts(table, "above");
         let above = above.into_iter().map(|(family, _)| family).collect();
+        let opt_in = self.flag(table, "opt_in", false);
         let resolver = self.text(table, "resolver", &(0..0), false);
         let status = self.text(table, "status", &(0..0), false);
         let tested = self.text(table, "tested", &(0..0), false);
@@ -90,6 +91,7 @@ impl Reader {
             layer: layer?,
             above,
             passes: self.flag(table, "passes", false),
+            opt_in,
             resolver,
             status: status.unwrap_or_else(|| "untested".into()),
             tested: tested.unwrap_or_default(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use memmon_ebpf::spec::MAX_INSTRS;
+use serde_json::json;
 
 use super::{
     ProfileError, check,
@@ -11,32 +12,110 @@ use super::{
     schema::{At, Probe, Profile, SymbolPattern},
 };
 
-/// The runtimes known, one a paragraph.
+/// The runtimes known, one a line, and below the table what their status rests on.
 pub fn list(profiles: &[Profile]) -> String {
-    let width = profiles
-        .iter()
-        .map(|profile| profile.name.chars().count())
-        .max()
-        .unwrap_or_default();
+    let heads = [
+        "RUNTIME",
+        "FAMILY",
+        "LAYER",
+        "LOOKED FOR",
+        "STATUS",
+        "POOLS",
+        "LIBRARIES",
+    ];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(profiles.iter().map(|profile| {
+        [
+            profile.name.clone(),
+            profile.family.clone(),
+            profile.layer.to_string(),
+            looked_for(profile),
+            profile.status.clone(),
+            pools(profile),
+            libraries(profile),
+        ]
+    }));
     let mut text = String::new();
-    for profile in profiles {
-        let indent = " ".repeat(width + 2);
-        let _ = writeln!(text, "{:width$}  {}", profile.name, profile.status);
-        let mut line = |name: &str, value: String| {
-            if !value.is_empty() {
-                let _ = writeln!(text, "{indent}{name:<10}{value}");
-            }
-        };
-        line("tested", profile.tested.clone());
-        line("libraries", libraries(profile));
-        line("pools", pools(profile));
-        line(
-            "counts",
-            format!("family {}, layer {}", profile.family, profile.layer),
-        );
-        line("from", profile.file().to_owned());
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths);
+        let line: String = cells
+            .map(|(cell, width)| format!("{cell:width$}  "))
+            .collect();
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let width = widths.first().copied().unwrap_or_default();
+    let mut head = "\nTested on:\n";
+    for profile in profiles.iter().filter(|known| !known.tested.is_empty()) {
+        let _ = writeln!(text, "{head}  {:width$}  {}", profile.name, profile.tested);
+        head = "";
+    }
+    let mut head = "\nProfiles of your own:\n";
+    for profile in profiles.iter().filter(|known| !known.is_built_in()) {
+        let _ = writeln!(text, "{head}  {:width$}  {}", profile.name, profile.file());
+        head = "";
     }
     text
+}
+
+/// The same for programs, schema `memmon.profiles/1`.
+pub fn list_json(profiles: &[Profile]) -> String {
+    let list: Vec<_> = profiles
+        .iter()
+        .map(|profile| {
+            let pools: Vec<_> = profile
+                .pools
+                .iter()
+                .map(|(number, pool)| {
+                    json!({"number": number, "name": pool.name, "charged": pool.charged})
+                })
+                .collect();
+            let libraries: Vec<_> = profile
+                .libraries
+                .iter()
+                .map(|library| {
+                    json!({
+                        "names": library.names,
+                        "build_ids": library.build_ids,
+                        "probes": library.probes.len(),
+                    })
+                })
+                .collect();
+            json!({
+                "name": profile.name,
+                "family": profile.family,
+                "layer": profile.layer,
+                "above": profile.above,
+                "passes": profile.passes,
+                "opt_in": profile.opt_in,
+                "status": profile.status,
+                "tested": profile.tested,
+                "resolver": profile.resolver,
+                "pools": pools,
+                "libraries": libraries,
+                "built_in": profile.is_built_in(),
+                "file": profile.file(),
+            })
+        })
+        .collect();
+    format!(
+        "{:#}\n",
+        json!({"schema": "memmon.profiles/1", "profiles": list})
+    )
+}
+
+/// When it is looked for: an opt-in runtime that the user gave no file of has to be named.
+fn looked_for(profile: &Profile) -> String {
+    if profile.is_usual() {
+        "always".to_owned()
+    } else {
+        format!("with --runtime {}", profile.name)
+    }
 }
 
 /// Errors, one a line, and how many they are.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub struct Resolver {
     pub name: &'static str,
-    /// The constants that it supplies for every library it understands.
+    /// The constants that it supplies for every library it understands; where they are places, it may leave out what
+    /// a library does not have.
     pub constants: &'static [&'static str],
     /// Whether it finds out what a probe's `device` means.
     pub places_devices: bool,
@@ -28,7 +29,7 @@ impl Resolver {
     }
 }
 
-static ALL: [Resolver; 3] = [TT_METAL, OPENCL_ICD, OPENCL_USM];
+static ALL: &[Resolver] = &[TT_METAL, LEVEL_ZERO, VULKAN, OPENCL_ICD, OPENCL_USM];
 
 const TT_METAL: Resolver = Resolver {
     name: "tt-metal",
@@ -62,6 +63,58 @@ const TT_METAL: Resolver = Resolver {
             "0.81.1",
             &[
                 0, 0x20, 0x3b0, 0x20, 8, 1, 0x10, 0, 8, 0x10, 0x30, 0x38, 0x39, 0x40, 0x48,
+            ],
+        ),
+    ],
+};
+
+const VULKAN: Resolver = Resolver {
+    name: "vulkan",
+    // Of drivers; the loader needs none.
+    constants: &["allocate_memory", "free_memory"],
+    places_devices: false,
+    releases: &[("lavapipe of Mesa 22.3.6", &[0x1f_0fb0, 0x1f_1320])],
+};
+
+const LEVEL_ZERO: Resolver = Resolver {
+    name: "level-zero",
+    // As `level_zero::tables` names them: addresses of functions.
+    constants: &[
+        "end",
+        "mem_alloc_shared",
+        "mem_alloc_device",
+        "mem_alloc_host",
+        "mem_free",
+        "mem_free_ext",
+        "physical_create",
+        "physical_destroy",
+        "device_get",
+        "device_get_sub_devices",
+        "mem_alloc_shared_export",
+        "mem_alloc_device_export",
+        "mem_alloc_host_export",
+        "mem_free_export",
+        "mem_free_ext_export",
+        "physical_create_export",
+        "physical_destroy_export",
+        "device_get_export",
+        "device_get_sub_devices_export",
+    ],
+    places_devices: false,
+    releases: &[
+        (
+            "22.43",
+            &[
+                0x5a_7bd1, 0x24_77c0, 0x24_77e0, 0x24_7800, 0x24_7810, 0x24_7820, 0x24_73b0,
+                0x24_73c0, 0x24_7500, 0x24_7510,
+            ],
+        ),
+        (
+            "26.27",
+            &[
+                0xa9_6ba9, 0x2e_8730, 0x2e_8760, 0x2e_8790, 0x2e_87b0, 0x2e_e920, 0x2d_a3e0,
+                0x2d_a400, 0x2d_f9e0, 0x2d_96e0, 0x2e_cb20, 0x2e_cb50, 0x2e_cb80, 0x2e_cba0,
+                0x2e_eab0,
             ],
         ),
     ],

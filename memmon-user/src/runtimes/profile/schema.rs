@@ -7,6 +7,7 @@
 //! layer = 0                   # … and only the lowest layer that is present counts them
 //! passes = false              # each call arrives at once at a lower layer, or at one not watched
 //! above = ["other"]           # optional: families that lie below this runtime
+//! opt_in = true               # looked for only where it is asked for by name
 //! resolver = "tt-metal"       # optional: built-in Rust code that supplies `$constants` and devices
 //! status = "untested"         # free text, shown by `memmon-ebpf profiles`
 //! tested = "…"                # free text: on what, when
@@ -57,6 +58,8 @@ pub struct Profile {
     pub above: Vec<String>,
     /// Each of its calls arrives at once at a lower layer, or at one that is not watched.
     pub passes: bool,
+    /// Looked for only where it is asked for by name: `--runtime`, or a file of the user's.
+    pub opt_in: bool,
     pub resolver: Option<String>,
     pub status: String,
     pub tested: String,
@@ -223,6 +226,16 @@ impl Profile {
     /// Whether the bytes of the pool are taken from the device.
     pub fn pool_is_charged(&self, number: u32) -> bool {
         self.pools.get(&number).is_none_or(|pool| pool.charged)
+    }
+
+    /// Whether it came with this program.
+    pub fn is_built_in(&self) -> bool {
+        self.source.built_in
+    }
+
+    /// Whether it is looked for where no runtime is named: whoever gives the file of one asks for it by that.
+    pub fn is_usual(&self) -> bool {
+        !self.opt_in || !self.is_built_in()
     }
 
     /// The file it was read from, as errors mention it.

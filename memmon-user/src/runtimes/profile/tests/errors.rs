@@ -1,6 +1,6 @@
 //! What is said of profiles that make no sense, and where.
 
-use super::super::{check_set, parse};
+use super::super::{Profile, builtin, check_set, parse};
 
 const HEAD: &str = "schema = 1\nname = \"a\"\nfamily = \"a\"\n[pools]\n0 = \"DEVICE\"\n\
                     [[library]]\nnames = [\"liba.so*\"]\nthrows = false\n";
@@ -358,4 +358,38 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// Whether they are of one family or of none, one byte must be counted once.
+#[test]
+fn one_function_is_counted_by_one_runtime() {
+    let cuda = |name: &str, head: &str| {
+        let text = format!(
+            "schema = 1\nname = \"{name}\"\n{head}[pools]\n0 = \"DEVICE\"\n[[library]]\nnames = [\"libcuda.so.1\"]\n\
+             throws = false\n[[library.probe]]\nname = \"a\"\nsymbol = \"cuMemAlloc_v2\"\naction = \"alloc\"\n\
+             key = \"arg0\"\nrequested = \"arg1\"\n"
+        );
+        parse(&format!("{name}.toml"), &text).unwrap()
+    };
+    let said = |mine: Profile| {
+        let mut profiles = builtin().unwrap();
+        profiles.push(mine);
+        check_set(&profiles)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let twice = said(cuda("mine", "family = \"mine\"\n"));
+    assert!(
+        twice.starts_with(
+            "mine.toml:2:8: its `cuMemAlloc_v2` is counted by \"cuda\" of another family already"
+        ),
+        "{twice}"
+    );
+    assert_eq!(said(cuda("mine", "family = \"cuda\"\nlayer = 9\n")), "");
+    assert_eq!(
+        said(cuda("mine", "family = \"mine\"\nabove = [\"cuda\"]\n")),
+        ""
+    );
 }

@@ -1,0 +1,88 @@
+//! HIP and HSA: the profiles on doubles of both libraries, one on top of the other, and the genuine HIP as far as it goes
+//! without a GPU.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, ensure};
+use memmon_tests::witness::{cc, fetched, observed, source};
+
+fn doubles(dir: &Path) -> Result<()> {
+    let library = ["-shared", "-fPIC", "-lpthread", "-Wl,-rpath,$ORIGIN"];
+    let hsa = source("hip/hsa.c");
+    let mut arguments = library.to_vec();
+    arguments.extend(["-Wl,-soname,libhsa-runtime64.so.1", "-o"]);
+    arguments.extend(["libhsa-runtime64.so.1", &hsa]);
+    cc(dir, &arguments)?;
+    let hip = source("hip/hip.c");
+    let mut arguments = library.to_vec();
+    arguments.extend(["-Wl,-soname,libamdhip64.so.5", "-o"]);
+    arguments.extend(["libamdhip64.so.5", &hip, "./libhsa-runtime64.so.1"]);
+    cc(dir, &arguments)
+}
+
+/// What HIP takes from HSA is counted once, and what only HIP knows of as well.
+#[test]
+fn hip_counts_and_hsa_does_not() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    doubles(dir)?;
+    let workload = source("hip/workload.c");
+    let here = ["-Wl,-rpath,$ORIGIN", "-Wl,-rpath-link,."];
+    cc(
+        dir,
+        &[
+            "-o",
+            "hip",
+            &workload,
+            "./libamdhip64.so.5",
+            "-lpthread",
+            here[0],
+            here[1],
+        ],
+    )?;
+    let steps = observed(&["hip"], || Command::new(dir.join("hip")))?;
+    ensure!(steps.len() == 6, "{steps:?}");
+    println!("as the program says at {}", steps.join(", "));
+    Ok(())
+}
+
+#[test]
+fn hsa_counts_where_hip_is_not() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    doubles(dir)?;
+    let workload = source("hip/workload.c");
+    cc(
+        dir,
+        &[
+            "-DHSA",
+            "-o",
+            "hsa",
+            &workload,
+            "./libhsa-runtime64.so.1",
+            "-Wl,-rpath,$ORIGIN",
+        ],
+    )?;
+    let steps = observed(&["hsa"], || Command::new(dir.join("hsa")))?;
+    ensure!(steps.len() == 3, "{steps:?}");
+    Ok(())
+}
+
+/// Its calls fail, for want of a GPU: right sizes, and why.
+#[test]
+fn genuine_hip_without_a_device() -> Result<()> {
+    let Some(library) = fetched("hip/libamdhip64.so.5") else {
+        return Ok(());
+    };
+    let directory = tempfile::tempdir()?;
+    let failing = source("cuda/failing.c");
+    cc(directory.path(), &["-o", "failing", &failing, "-ldl"])?;
+    let beside = library.with_file_name("system/usr/lib/x86_64-linux-gnu");
+    let steps = observed(&["hip"], || {
+        let mut command = Command::new(directory.path().join("failing"));
+        command.arg(&library).env("LD_LIBRARY_PATH", &beside);
+        command
+    })?;
+    ensure!(steps.len() == 2, "{steps:?}");
+    Ok(())
+}
