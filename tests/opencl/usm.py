@@ -34,5 +34,5 @@ try:
     dpctl.memory.MemoryUSMDevice(1 << 60, queue=queue)
 except Exception:
     # Which error it was, SYCL keeps for itself.
-    account.failed("USM_DEVICE", 0)
+    account.failed("USM_DEVICE", None)
 account.say("allocated")

@@ -19,6 +19,7 @@ static void *library;
 static cl_icd_dispatch *table;
 static cl_context context;
 static cl_device_id device;
+static cl_command_queue queue;
 
 static void die(const char *what, long code)
 {
@@ -122,6 +123,8 @@ static void choose(const char *wanted, int dispatch)
         CHECK("clGetDeviceIDs", FUNCTION(clGetDeviceIDs)(platforms[i], CL_DEVICE_TYPE_ALL, 1, &device, NULL));
         context = FUNCTION(clCreateContext)(NULL, 1, &device, NULL, NULL, &error);
         CHECK("clCreateContext", error);
+        queue = FUNCTION(clCreateCommandQueue)(context, device, 0, &error);
+        CHECK("clCreateCommandQueue", error);
         return;
     }
     die("no such platform", number);
@@ -148,6 +151,9 @@ static void buffers(void)
         size_t size = 1000 * i + 16;
         cl_mem memory = buffer(CL_MEM_READ_WRITE, size, NULL);
         unsigned index = note(DEVICE, memory, size);
+        // A command holds its buffer until it is done; those are the implementation's own references.
+        CHECK("clEnqueueWriteBuffer",
+              FUNCTION(clEnqueueWriteBuffer)(queue, memory, CL_TRUE, 0, 16, host_memory, 0, NULL, NULL));
         if (i % 5 == 0)
             CHECK("clRetainMemObject", FUNCTION(clRetainMemObject)(memory));
         if (i % 4 != 0) {
@@ -249,8 +255,6 @@ static void shared(void)
     cl_device_svm_capabilities can = 0;
     if (FUNCTION(clGetDeviceInfo)(device, CL_DEVICE_SVM_CAPABILITIES, sizeof can, &can, NULL) != CL_SUCCESS || !can)
         return;
-    cl_command_queue queue = FUNCTION(clCreateCommandQueue)(context, device, 0, &error);
-    CHECK("clCreateCommandQueue", error);
     for (size_t i = 1; i <= 40; i++) {
         void *memory = FUNCTION(clSVMAlloc)(context, CL_MEM_READ_WRITE, 256 * i, 64);
         unsigned index = note(SHARED, memory, 256 * i);
