@@ -12,6 +12,9 @@ use aya::{
     Pod,
     maps::{HashMap, Map, MapData, MapInfo},
 };
+use memmon_ebpf::ledger::{
+    LiveKey, LiveValue, OwnerKey, OwnerValue, PendingKey, PendingValue, ProcValue, RowKey, RowValue,
+};
 
 /// The maps that a process has open, each once.
 #[derive(Debug)]
@@ -109,21 +112,22 @@ impl Maps {
     pub fn counts(&self) -> Result<Entries> {
         Ok(Entries {
             live: self.live()?,
-            rows: self.count::<32, 80>("ROWS")?,
-            owners: self.count::<24, 24>("OWNERS")?,
-            processes: self.count::<4, 24>("PROCS")?,
+            rows: self.count::<{ size_of::<RowKey>() }, { size_of::<RowValue>() }>("ROWS")?,
+            owners: self
+                .count::<{ size_of::<OwnerKey>() }, { size_of::<OwnerValue>() }>("OWNERS")?,
+            processes: self.count::<{ size_of::<u32>() }, { size_of::<ProcValue>() }>("PROCS")?,
             pending: self.pending()?,
         })
     }
 
     /// Live allocations that are remembered.
     pub fn live(&self) -> Result<usize> {
-        self.count::<24, 56>("LIVE")
+        self.count::<{ size_of::<LiveKey>() }, { size_of::<LiveValue>() }>("LIVE")
     }
 
     /// Threads with a place for what they are allocating.
     pub fn pending(&self) -> Result<usize> {
-        self.count::<8, 80>("PENDING")
+        self.count::<{ size_of::<PendingKey>() }, { size_of::<PendingValue>() }>("PENDING")
     }
 
     /// What belongs to nobody who runs.
@@ -131,11 +135,22 @@ impl Maps {
         let mut orphans = Vec::new();
         // A process has its number before anything of it is there.
         let mut owned = Vec::new();
-        owned.extend(procs("ROWS", &self.entries::<32, 80>("ROWS")?));
-        owned.extend(procs("OWNERS", &self.entries::<24, 24>("OWNERS")?));
-        owned.extend(procs("LIVE", &self.entries::<24, 56>("LIVE")?));
+        owned.extend(procs(
+            "ROWS",
+            &self.entries::<{ size_of::<RowKey>() }, { size_of::<RowValue>() }>("ROWS")?,
+        ));
+        owned.extend(procs(
+            "OWNERS",
+            &self.entries::<{ size_of::<OwnerKey>() }, { size_of::<OwnerValue>() }>("OWNERS")?,
+        ));
+        owned.extend(procs(
+            "LIVE",
+            &self.entries::<{ size_of::<LiveKey>() }, { size_of::<LiveValue>() }>("LIVE")?,
+        ));
         let mut numbered = HashSet::new();
-        for (pid, value) in self.entries::<4, 24>("PROCS")? {
+        for (pid, value) in
+            self.entries::<{ size_of::<u32>() }, { size_of::<ProcValue>() }>("PROCS")?
+        {
             let pid = u32::from_le_bytes(pid);
             numbered.insert(number(&value));
             if !runs(pid) {
@@ -147,7 +162,9 @@ impl Maps {
                 orphans.push(format!("{map}: process {proc}"));
             }
         }
-        for (key, _) in self.entries::<8, 80>("PENDING")? {
+        for (key, _) in
+            self.entries::<{ size_of::<PendingKey>() }, { size_of::<PendingValue>() }>("PENDING")?
+        {
             let tid = number(&key) & u64::from(u32::MAX);
             if !runs(tid as u32) {
                 orphans.push(format!("PENDING: thread {tid}"));
