@@ -23,10 +23,16 @@ fn daemon(one: &Driver, other: &Driver, settings: &[&str]) -> Result<Daemon> {
     Daemon::start(&args)
 }
 
-/// The same process as another program: what was in doubt is gone with the first.
-fn reborn(driver: &mut Driver) -> Result<Value> {
+/// The same process as another program: what was in doubt is gone with the first. It begins when that is so: until then,
+/// what the first had takes room.
+fn reborn(daemon: &Daemon, driver: &mut Driver) -> Result<Value> {
     let program = Fixture::get(Layout::Pimpl, Fault::None)?.driver();
     driver.ask(&format!("exec {}", program.display()))?;
+    let pid = driver.pid();
+    daemon.wait_for("another program", |snapshot| {
+        let usage = running(snapshot, pid)?.usage.as_ref()?;
+        usage.is_empty().then_some(())
+    })?;
     driver.ask("alloc z DRAM 65536 4096")
 }
 
@@ -96,7 +102,7 @@ fn no_room_for_rows_owners_or_processes() -> Result<()> {
             exact_again(&daemon, &answer)?;
         }
         if entries != 1 || map == "PROCS" {
-            let answer = reborn(&mut other)?;
+            let answer = reborn(&daemon, &mut other)?;
             exact_again(&daemon, &answer).with_context(context)?;
         }
     }
@@ -134,7 +140,7 @@ fn no_room_for_what_is_pending() -> Result<()> {
     one.signal(libc::SIGKILL)?;
     one.wait()?;
     maps.settle()?;
-    let answer = reborn(&mut other)?;
+    let answer = reborn(&daemon, &mut other)?;
     exact_again(&daemon, &answer)?;
     let answer = other.ask("threads 3 2 count 20 keep 5")?;
     exact_again(&daemon, &answer)
