@@ -30,6 +30,11 @@ impl Memory for Patchy {
 
 pub fn hits() -> [Hit; 3] {
     let hit = |seed: u64, pending| Hit {
+        carried: pending,
+        current: (seed % 3 != 0).then_some(seed),
+        noted: (seed % 5 != 0).then_some(seed ^ 1),
+        position: seed,
+        whole: seed % 2 == 0,
         arguments: std::array::from_fn(|index| seed.rotate_left(8 * index as u32)),
         stack_pointer: seed ^ 0x7ffc_0000_1230,
         returned: seed >> 3,
