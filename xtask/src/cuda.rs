@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    lab::python,
     packages,
     shell::{capture, run, step},
 };
@@ -78,18 +79,12 @@ fn runtimes(root: &Path) -> Result<()> {
         RUNTIMES[1].0,
         environment.display()
     ));
-    let made = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&environment)
-        .status();
-    made.ok()
-        .filter(std::process::ExitStatus::success)
-        .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
-    run(Command::new(environment.join("bin/python"))
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-input"])
-        .arg("--disable-pip-version-check")
-        .args(RUNTIMES.map(|(package, _)| package)))
-    .context("cannot install the CUDA runtime's Python packages: is there a network?")?;
+    python::environment(
+        Path::new("python3"),
+        &environment,
+        &RUNTIMES.map(|(package, _)| package),
+        "is there a network?",
+    )?;
     for (_, file) in RUNTIMES {
         link(root, &environment, file)?;
     }
@@ -111,15 +106,24 @@ fn driver(root: &Path) -> Result<()> {
         bail!("it is taken from Debian's packages, on Debian");
     }
     let codename = field("VERSION_CODENAME=").context("this release of Debian has no name")?;
+    // Where this system has its own packages from.
+    let targets = capture(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        &format!("Release: {codename}"),
+    ]))?;
+    let archive = targets.lines().next();
+    let archive = archive
+        .context("apt has no archive of this release")?
+        .to_owned();
     let apt = root.join("apt");
     for folder in ["lists/partial", "cache/archives/partial"] {
         std::fs::create_dir_all(apt.join(folder))?;
     }
     std::fs::write(
         apt.join("sources.list"),
-        format!(
-            "deb [signed-by={KEYRING}] http://deb.debian.org/debian {codename} main contrib non-free\n"
-        ),
+        format!("deb [signed-by={KEYRING}] {archive} {codename} main contrib non-free\n"),
     )?;
     let get = |words: &[&str]| {
         let mut command = Command::new("apt-get");

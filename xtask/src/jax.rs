@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::shell::{run, step, succeeds};
+use crate::{
+    lab::python,
+    shell::{step, succeeds},
+};
 
 /// The profile names functions and an offset of this release.
 const PACKAGES: [&str; 2] = ["jax==0.10.2", "jaxlib==0.10.2"];
@@ -27,28 +30,10 @@ fn try_to(root: &Path) -> Result<()> {
         PACKAGES[0],
         root.display()
     ));
-    let result = make(root);
-    if result.is_err() {
-        // Half of it is none.
-        let _ = std::fs::remove_dir_all(root);
-    }
-    result
-}
-
-fn make(root: &Path) -> Result<()> {
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(root))
-    .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
-    run(Command::new(root.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .args(PACKAGES))
-    .context("cannot install JAX: is there a network, and Python 3.11 or later?")
+    python::environment(
+        Path::new("python3"),
+        root,
+        &PACKAGES,
+        "is there a network, and Python 3.11 or later?",
+    )
 }

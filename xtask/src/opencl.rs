@@ -5,8 +5,9 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    lab::python,
     packages,
-    shell::{run, step, succeeds},
+    shell::{step, succeeds},
 };
 
 /// pocl, a loader, and the headers.
@@ -21,7 +22,7 @@ const PYTHON: [&str; 4] = [
 
 /// Has them, where they can be had; a test that misses one says so.
 pub fn install(cache: &Path) {
-    for result in [debian(), python(cache)] {
+    for result in [debian(), packages_of_python(cache)] {
         if let Err(error) = result {
             step(format!("NOT INSTALLED, and not tested: {error:#}"));
         }
@@ -36,7 +37,7 @@ fn debian() -> Result<()> {
 }
 
 /// In `<cache>/opencl`.
-fn python(cache: &Path) -> Result<()> {
+fn packages_of_python(cache: &Path) -> Result<()> {
     let root = cache.join("opencl");
     let python = root.join("bin/python");
     let import = "import importlib.metadata as m, sys; [p.split('==')[1] == m.version(p.split('==')[0]) or sys.exit(1) for p in sys.argv[1:]]";
@@ -48,22 +49,5 @@ fn python(cache: &Path) -> Result<()> {
         PYTHON.join(" "),
         root.display()
     ));
-    let venv = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&root)
-        .status();
-    venv.ok()
-        .filter(std::process::ExitStatus::success)
-        .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .args(PYTHON))
-    .context("cannot install Python's packages of OpenCL: is there a network?")
+    python::environment(Path::new("python3"), &root, &PYTHON, "is there a network?")
 }

@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::shell::{run, step, succeeds};
+use crate::{
+    lab::python,
+    shell::{step, succeeds},
+};
 
 const PACKAGES: [&str; 2] = ["perfetto==0.59.1", "protobuf>=6.31.1,<7"];
 
@@ -21,22 +24,10 @@ pub fn install(cache: &Path) -> Result<()> {
         PACKAGES[0],
         root.display()
     ));
-    let venv = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&root)
-        .status();
-    venv.ok()
-        .filter(std::process::ExitStatus::success)
-        .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
-    run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .args(PACKAGES))
-    .context("cannot install Perfetto's Python package: is there a network?")
+    python::environment(
+        Path::new("python3"),
+        &root,
+        &PACKAGES,
+        "is there a network?",
+    )
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask lab`: real releases of `ttnn`, each in a virtual environment, ready to run on mock devices.
 
 mod libraries;
-mod python;
+pub mod python;
 pub mod vulkan;
 
 use std::{
@@ -134,26 +134,12 @@ fn install(root: &Path, version: &str) -> Result<Environment> {
         "installing ttnn {version} into {} (100 MB)",
         root.display()
     ));
-    // Half an environment is none.
-    if root.exists() {
-        std::fs::remove_dir_all(root)
-            .with_context(|| format!("cannot replace {}", root.display()))?;
-    }
-    run(Command::new(&python).args(["-m", "venv"]).arg(root))
-        .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
-    run(Command::new(root.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .arg(format!("ttnn=={version}")))
-    .with_context(|| {
-        format!("cannot install ttnn {version}: is there a network, and such a release?")
-    })?;
+    python::environment(
+        &python,
+        root,
+        &[&format!("ttnn=={version}")],
+        "is there a network, and such a release?",
+    )?;
     Environment::at(root.to_path_buf()).with_context(|| {
         format!(
             "ttnn {version} was installed, but {} holds no libtt_metal.so",

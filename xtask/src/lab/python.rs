@@ -1,13 +1,13 @@
-//! A Python that `ttnn` has wheels for.
+//! A Python that `ttnn` has wheels for, and environments for packages.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{capture, succeeds};
+use crate::shell::{capture, run, succeeds};
 
 /// What `ttnn` is built for.
 const MINORS: [u32; 2] = [10, 12];
@@ -37,6 +37,28 @@ pub fn find() -> Result<PathBuf> {
              install one, for instance with `pyenv install 3.12`"
         ),
     }
+}
+
+/// Makes a virtual environment anew, with these packages in it. Where that fails, `why` says what it may be for want of;
+/// half an environment is none.
+pub fn environment(python: &Path, root: &Path, packages: &[&str], why: &str) -> Result<()> {
+    let result = make(python, root, packages, why);
+    if result.is_err() {
+        let _ = std::fs::remove_dir_all(root);
+    }
+    result
+}
+
+fn make(python: &Path, root: &Path, packages: &[&str], why: &str) -> Result<()> {
+    run(Command::new(python)
+        .args(["-m", "venv", "--clear"])
+        .arg(root))
+    .context("cannot make a virtual environment: on Debian, python3-venv may be missing")?;
+    run(Command::new(root.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--no-input"])
+        .arg("--disable-pip-version-check")
+        .args(packages))
+    .with_context(|| format!("cannot install {}: {why}", packages.join(" ")))
 }
 
 fn pyenv() -> Vec<PathBuf> {

@@ -4,9 +4,10 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
+use super::python;
 use crate::{
     packages,
-    shell::{capture, run, step},
+    shell::{capture, step},
 };
 
 /// The wheel that the tests run: the last one for each Python that is looked for.
@@ -26,24 +27,9 @@ fn install(cache: &Path) -> Result<()> {
         packages::install(&["libvulkan1", "mesa-vulkan-drivers"])?;
     }
     let root = cache.join("wgpu");
-    let python = root.join("bin/python");
-    if capture(Command::new(&python).args(["-c", "import wgpu"])).is_ok() {
+    if capture(Command::new(root.join("bin/python")).args(["-c", "import wgpu"])).is_ok() {
         return Ok(());
     }
     step(format!("installing {WGPU} into {} (10 MB)", root.display()));
-    // Half an environment is none.
-    if root.exists() {
-        std::fs::remove_dir_all(&root)?;
-    }
-    let found = super::python::find()?;
-    run(Command::new(found).args(["-m", "venv"]).arg(&root))?;
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        WGPU,
-    ]))
+    python::environment(&python::find()?, &root, &[WGPU], "is there a network?")
 }
