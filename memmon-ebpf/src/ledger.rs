@@ -195,6 +195,21 @@ pub struct RowKey {
     pub reserved: u32,
 }
 
+impl RowKey {
+    /// The row that an allocation is counted in.
+    #[inline(always)]
+    pub fn of(key: &LiveKey, value: &LiveValue) -> Self {
+        Self {
+            proc: key.proc,
+            owner: value.owner,
+            space: key.space,
+            pool: value.pool,
+            ogen: value.ogen,
+            reserved: 0,
+        }
+    }
+}
+
 /// Signed, since what was allocated before memmon came is freed here too: userspace adds what it
 /// recovered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

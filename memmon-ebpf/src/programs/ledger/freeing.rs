@@ -9,14 +9,6 @@ use memmon_ebpf::{
 use super::{Event, live, pending::NOTHING_PENDING, references, rows};
 use crate::{atomic, counters, emit, maps::FREED, memory};
 
-#[inline(always)]
-fn slot(event: &Event) -> PendingKey {
-    PendingKey {
-        tid: event.process.tid,
-        space: event.spec.space,
-    }
-}
-
 static NOTHING_FREED: FreedValue = FreedValue {
     proc: NOTHING_PENDING,
     key: 0,
@@ -52,7 +44,7 @@ fn kept(slot: &PendingKey) -> Option<*mut FreedValue> {
 
 #[inline(always)]
 fn keep_as(event: &Event, key: &LiveKey, what: u64) -> Option<*mut FreedValue> {
-    let kept = kept(&slot(event))?;
+    let kept = kept(&memory::slot(event.spec, event.process))?;
     // SAFETY: a map value; the slot is this thread's own.
     unsafe {
         (*kept).proc = key.proc;
@@ -88,7 +80,7 @@ pub(super) fn keep_released(event: &Event, key: &LiveKey) {
 /// The call has returned.
 #[inline(never)]
 pub(super) fn returned(event: &Event, succeeded: bool) {
-    let slot = slot(event);
+    let slot = memory::slot(event.spec, event.process);
     let Some(kept) = FREED.get_ptr_mut(&slot) else {
         return;
     };
@@ -122,14 +114,7 @@ pub(super) fn returned(event: &Event, succeeded: bool) {
 
 #[inline(always)]
 fn put_back(event: &Event, key: &LiveKey, value: &LiveValue) {
-    let row_at = RowKey {
-        proc: key.proc,
-        owner: value.owner,
-        space: key.space,
-        pool: value.pool,
-        ogen: value.ogen,
-        reserved: 0,
-    };
+    let row_at = RowKey::of(key, value);
     // Over the trace that the free left, where its process was being recovered.
     let error = live::store(key, value);
     if error != 0 {

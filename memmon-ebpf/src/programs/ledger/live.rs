@@ -81,14 +81,7 @@ pub(super) fn replace(key: &LiveKey, value: &LiveValue, row_at: &RowKey) -> bool
         return false;
     }
     let was_live = before.flags & live_flag::TOMBSTONE == 0 && is_held(key, before);
-    let missed = RowKey {
-        proc: key.proc,
-        owner: before.owner,
-        space: key.space,
-        pool: before.pool,
-        ogen: before.ogen,
-        reserved: 0,
-    };
+    let missed = RowKey::of(key, before);
     let (requested, charged) = (before.requested, before.charged);
     let error = store(key, value);
     if error != 0 {
@@ -212,14 +205,7 @@ pub(super) fn end(event: &Event, key: &LiveKey) {
     if event.has(flag::KEEPS_FREED) {
         freeing::keep(event, &key, &value);
     }
-    let row_at = RowKey {
-        proc: key.proc,
-        owner: value.owner,
-        space: key.space,
-        pool: value.pool,
-        ogen: value.ogen,
-        reserved: 0,
-    };
+    let row_at = RowKey::of(&key, &value);
     if refused {
         // It is free, and will stand there until its key is used again.
         counters::count(Counter::LiveRefused);

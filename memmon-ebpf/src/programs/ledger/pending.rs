@@ -18,10 +18,7 @@ pub(super) const NOTHING_PENDING: u64 = 0;
 
 #[inline(never)]
 pub(super) fn begin(event: &Event, values: &Outputs, outputs: u8) {
-    let slot = PendingKey {
-        tid: event.process.tid,
-        space: event.spec.space,
-    };
+    let slot = memory::slot(event.spec, event.process);
     if let Some(slot) = PENDING.get_ptr_mut(&slot) {
         // SAFETY: a map value; the slot is this thread's own.
         let slot = unsafe { &mut *slot };
@@ -116,10 +113,7 @@ pub(super) fn abandoned(proc_now: u64, tid: u32, space: u32) {
 /// began it.
 #[inline(always)]
 pub(super) fn take_pending(event: &Event, values: &mut Outputs, set: u8) -> Option<u32> {
-    let slot = PendingKey {
-        tid: event.process.tid,
-        space: event.spec.space,
-    };
+    let slot = memory::slot(event.spec, event.process);
     let pending = PENDING.get_ptr_mut(&slot)?;
     // SAFETY: a map value; the slot is this thread's own.
     unsafe {
