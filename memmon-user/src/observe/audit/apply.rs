@@ -226,6 +226,11 @@ impl Observer {
         for root in &examined.roots {
             if unproven && let Some(found) = &root.found {
                 self.take_owners(proc, root.space, found);
+                // Its device could not be read then: it is looked at again before anything is said to be exact.
+                is_clean &= found
+                    .owners
+                    .iter()
+                    .all(|owner| owner.device == 0 || !owner.placement.devices.is_empty());
             }
             for row in root.rows.values() {
                 let mut audited = self.tables.audited_row(&row.key);
