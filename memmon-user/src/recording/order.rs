@@ -23,32 +23,75 @@ struct Happening {
     about: Option<Fact>,
 }
 
+/// When somebody or something is first heard of in batches: the batch in which that happened, which
+/// may be one before the batch that tells of it.
+struct Firsts {
+    processes: HashMap<Proc, usize>,
+    owners: HashMap<(OwnerId, u32), usize>,
+}
+
+impl Firsts {
+    fn of(batches: &[Batch], ends: &[u64]) -> Self {
+        let mut firsts = Self {
+            processes: HashMap::new(),
+            owners: HashMap::new(),
+        };
+        for fact in batches.iter().flat_map(|batch| &batch.facts) {
+            let Fact::Event(event) = fact else { continue };
+            let due = ends.partition_point(|end| *end < event.time_ns);
+            let owner = (OwnerId::of(&event.row), event.row.ogen);
+            let firsts = [
+                firsts.processes.entry(event.proc).or_insert(due),
+                firsts.owners.entry(owner).or_insert(due),
+            ];
+            for first in firsts {
+                *first = due.min(*first);
+            }
+        }
+        firsts
+    }
+
+    /// The batch where a fact that stands in batch `at` has to be known. What else is said of a
+    /// process, and in which order, matters from the second time on.
+    fn due(&self, fact: &Fact, at: usize, introduced: &HashMap<Proc, usize>) -> usize {
+        let first = match fact {
+            Fact::Process { proc, .. }
+            | Fact::Understood { proc, .. }
+            | Fact::Since { proc, .. }
+                if introduced.get(proc) == Some(&at) =>
+            {
+                self.processes.get(proc)
+            }
+            Fact::Placement { owner, ogen, .. } | Fact::OwnerOpened { owner, ogen } => {
+                self.owners.get(&(*owner, *ogen))
+            }
+            _ => None,
+        };
+        first.map_or(at, |first| at.min(*first))
+    }
+}
+
 /// Batches in the order in which they were told, and the same in the order of what happened. In
 /// each: who and where it is about; then events, by their own times; then what was recovered, and
 /// events of whom it was recovered of; then the state at its end.
 pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
     let mut settled: HashMap<Proc, usize> = HashMap::new();
     let mut introduced: HashMap<Proc, usize> = HashMap::new();
-    let mut placed: HashMap<OwnerId, usize> = HashMap::new();
     let ends: Vec<u64> = batches.iter().map(|batch| batch.boot_ns).collect();
-    let mut parts: Vec<[Vec<Fact>; 3]> = Vec::new();
+    let firsts = Firsts::of(&batches, &ends);
+    let mut parts: Vec<[Vec<Fact>; 3]> = ends.iter().map(|_| Default::default()).collect();
     let mut happened: Vec<Vec<Happening>> = ends.iter().map(|_| Vec::new()).collect();
     // Of processes that were recovered in that batch.
     let mut after: Vec<Vec<Happening>> = ends.iter().map(|_| Vec::new()).collect();
     let mut stamps = Vec::new();
     for (at, batch) in batches.into_iter().enumerate() {
         stamps.push((batch.epoch_ns, batch.boot_ns));
-        let [mut first, mut found, mut last] = [Vec::new(), Vec::new(), Vec::new()];
+        let [mut found, mut last] = [Vec::new(), Vec::new()];
         let mut failed = VecDeque::new();
         for fact in batch.facts {
             match fact {
                 Fact::Event(event) => {
                     let due = ends.partition_point(|end| *end < event.time_ns).min(at);
-                    // Not before it is known who it is of, and where.
-                    let known = introduced
-                        .get(&event.proc)
-                        .max(placed.get(&OwnerId::of(&event.row)));
-                    let due = due.max(known.copied().unwrap_or(0));
                     // What was recovered of a process holds from there on.
                     let recovered = settled.get(&event.proc).copied();
                     let to = match recovered {
@@ -88,19 +131,21 @@ pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
                     since: Since::Recovered,
                     ..
                 } => found.push(fact),
-                Fact::Process { proc, .. } => {
-                    introduced.entry(proc).or_insert(at);
-                    first.push(fact);
+                fact if is_introduction(&fact) => {
+                    if let Fact::Process { proc, .. } = &fact {
+                        introduced.entry(*proc).or_insert(at);
+                    }
+                    let due = firsts.due(&fact, at, &introduced);
+                    if let Some([first, ..]) = parts.get_mut(due) {
+                        first.push(fact);
+                    }
                 }
-                Fact::Placement { owner, .. } => {
-                    placed.entry(owner).or_insert(at);
-                    first.push(fact);
-                }
-                fact if is_introduction(&fact) => first.push(fact),
                 fact => last.push(fact),
             }
         }
-        parts.push([first, found, last]);
+        if let Some([_, own_found, own_last]) = parts.get_mut(at) {
+            (*own_found, *own_last) = (found, last);
+        }
     }
     stamps
         .into_iter()

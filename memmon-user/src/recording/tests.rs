@@ -9,7 +9,7 @@ use super::{Cursor, Meta, Recording, Writer, order, payload};
 use crate::tables::{
     Batch, Fact, Replica,
     event::{Event, EventKind},
-    facts::{PoolFacts, ProcessFacts, RuntimeFacts},
+    facts::{DeviceFacts, OwnerId, Placement, PoolFacts, ProcessFacts, RuntimeFacts},
     live::LiveEntry,
     snapshot::{Failure, Observer},
 };
@@ -342,7 +342,7 @@ fn behind_the_damage() {
 /// An allocator that is closed at once overtakes its history; a failure comes with its event.
 #[test]
 fn what_overtook_goes_back() {
-    let owner = crate::tables::facts::OwnerId {
+    let owner = OwnerId {
         proc: 7,
         space: 0,
         owner: 1,
@@ -387,6 +387,52 @@ fn what_overtook_goes_back() {
         second.facts.as_slice(),
         [Fact::Event(_), Fact::Failure(_), Fact::Row { .. }]
     ));
+}
+
+/// Who it is and where its memory lies was found out late: it holds from the first event on.
+#[test]
+fn what_was_found_out_late_goes_back() {
+    let owner = OwnerId {
+        proc: 7,
+        space: 0,
+        owner: 1,
+    };
+    let process = Fact::Process {
+        proc: 7,
+        facts: Box::default(),
+    };
+    let placement = Fact::Placement {
+        owner,
+        ogen: 0,
+        placement: Placement {
+            devices: vec![DeviceFacts::default()],
+            ..Placement::default()
+        },
+    };
+    let told = vec![
+        batch(40, vec![]),
+        batch(80, vec![]),
+        batch(120, vec![process.clone()]),
+        batch(
+            900,
+            vec![Fact::Event(event(EventKind::Alloc, 50, 1, 1, 64))],
+        ),
+        batch(950, vec![placement.clone()]),
+    ];
+    // Not written before it is known.
+    let mut writer = Writer::begin(Vec::new(), &Meta::default(), &start()).unwrap();
+    let complete: Vec<bool> = told
+        .iter()
+        .map(|batch| writer.take(Arc::new(batch.clone())))
+        .collect();
+    assert_eq!(complete, [false, false, false, false, true]);
+
+    let ordered = order::by_time(told);
+    let facts: Vec<usize> = ordered.iter().map(|batch| batch.facts.len()).collect();
+    assert_eq!(facts, [0, 3, 0, 0, 0]);
+    let facts = &ordered[1].facts;
+    assert_eq!(facts[..2], [process, placement]);
+    assert!(matches!(facts[2], Fact::Event(_)));
 }
 
 /// What a row says that events have said already is not written; what they have not said is.

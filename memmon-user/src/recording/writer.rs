@@ -1,7 +1,7 @@
 //! Makes a recording of what a follower of the observation is told.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Write},
     sync::Arc,
 };
@@ -14,7 +14,8 @@ use super::{
     payload::{self, PackError},
 };
 use crate::tables::{
-    Batch, Fact, Replica,
+    Batch, Fact, Replica, Tables,
+    facts::OwnerId,
     snapshot::{Notice, NoticeKind},
 };
 
@@ -53,6 +54,7 @@ pub struct Writer<W> {
     state: Replica,
     /// Told, and not yet in order.
     pending: Vec<Arc<Batch>>,
+    awaited: Awaited,
     /// Rows as the kernel has them, ahead of events that are still on their way.
     held: HashMap<RowKey, RowValue>,
     gaps: Vec<Notice>,
@@ -70,6 +72,7 @@ impl<W: Write> Writer<W> {
             out,
             state: Replica::default(),
             pending: Vec::new(),
+            awaited: Awaited::default(),
             held: HashMap::new(),
             gaps: Vec::new(),
             keyframe: 0,
@@ -100,14 +103,11 @@ impl<W: Write> Writer<W> {
     }
 
     /// Takes in a batch; true where it is time to flush: the history is in it, and so all that
-    /// happened before.
+    /// happened before, and it is known where that was.
     pub fn take(&mut self, batch: Arc<Batch>) -> bool {
-        let complete = batch
-            .facts
-            .iter()
-            .any(|fact| matches!(fact, Fact::Event(_)));
+        self.awaited.take(&batch, &self.state.tables);
         self.pending.push(batch);
-        complete
+        self.awaited.is_complete()
     }
 
     /// Whether something waits to be written.
@@ -135,6 +135,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes what was taken. What is written is whole: a crash after this loses nothing of it.
     pub fn flush(&mut self) -> Result<(), WriteError> {
+        self.awaited.give_up();
         let held = std::mem::take(&mut self.held);
         let pending = std::mem::take(&mut self.pending)
             .into_iter()
@@ -346,6 +347,64 @@ impl<W: Write> Writer<W> {
         self.written.bytes += length;
         self.since_keyframe += length;
         Ok(())
+    }
+}
+
+/// An allocator, in a generation.
+type Owner = (OwnerId, u32);
+
+/// What has to be told before events can be written: where the memory lies that they are of. A
+/// reader that stops right behind them must know.
+#[derive(Debug, Default)]
+struct Awaited {
+    events: bool,
+    owners: HashSet<Owner>,
+    /// Told, and not yet written.
+    placed: HashSet<Owner>,
+    /// It was waited for in vain: not every runtime says.
+    given_up: HashSet<Owner>,
+}
+
+impl Awaited {
+    fn take(&mut self, batch: &Batch, tables: &Tables) {
+        let mut last = None;
+        for fact in &batch.facts {
+            match fact {
+                Fact::Event(event) => {
+                    self.events = true;
+                    let owner = (OwnerId::of(&event.row), event.row.ogen);
+                    if last.replace(owner) != Some(owner) && !self.is_known(&owner, tables) {
+                        self.owners.insert(owner);
+                    }
+                }
+                Fact::Placement { owner, ogen, .. } => {
+                    self.owners.remove(&(*owner, *ogen));
+                    self.placed.insert((*owner, *ogen));
+                }
+                Fact::Exited { proc, .. } | Fact::Forget { proc } => {
+                    let of_others = |(owner, _): &Owner| owner.proc != *proc;
+                    self.owners.retain(of_others);
+                    self.given_up.retain(of_others);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_known(&self, owner: &Owner, tables: &Tables) -> bool {
+        self.placed.contains(owner)
+            || self.given_up.contains(owner)
+            || tables.is_placed(&owner.0, owner.1)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.events && self.owners.is_empty()
+    }
+
+    fn give_up(&mut self) {
+        self.events = false;
+        self.placed.clear();
+        self.given_up.extend(self.owners.drain());
     }
 }
 
