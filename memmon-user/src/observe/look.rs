@@ -1,6 +1,6 @@
 //! What processes hold, without a probe: read from their memory, once or again and again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use memmon_ebpf::ledger::RowKey;
 
@@ -19,7 +19,7 @@ use crate::{
         Tables,
         facts::{Baseline, OwnerId, Proc, Since},
         live::LiveEntry,
-        snapshot::{self, Snapshot},
+        snapshot::{self, Health, Snapshot},
     },
     target::identity::{self, Identity},
 };
@@ -42,6 +42,10 @@ pub struct Looker<'a> {
     /// What was live at the latest look.
     pub live: Vec<LiveEntry>,
     libraries: Libraries,
+    /// What there is to say of every look.
+    pub notes: Vec<String>,
+    /// How many processes use a runtime that cannot be read, beside one that can.
+    unread: BTreeMap<u32, u64>,
     known: HashMap<Identified, Proc>,
     last: Proc,
 }
@@ -66,6 +70,8 @@ impl<'a> Looker<'a> {
             tables: Tables::new(host_name(), observer, runtimes.facts()),
             live: Vec::new(),
             libraries: Libraries::default(),
+            notes: Vec::new(),
+            unread: BTreeMap::new(),
             known: HashMap::new(),
             last: 0,
         }
@@ -82,14 +88,31 @@ impl<'a> Looker<'a> {
         }
         self.bury(&subjects);
         self.live.clear();
+        self.unread.clear();
         let found = walk_all(&subjects);
         for (subject, found) in subjects.into_iter().zip(found) {
             self.take_in(&subject, found);
         }
         self.tables.libraries(self.libraries.rows(self.runtimes));
+        self.tables.health(Health {
+            notes: self.all_notes(),
+            ..Health::default()
+        });
         self.tables.raise_peaks();
         let snapshot = self.tables.snapshot(clock::now());
         self.options.filter.apply(snapshot)
+    }
+
+    fn all_notes(&self) -> Vec<String> {
+        let unread = self.unread.iter().map(|(space, count)| {
+            let who = match count {
+                1 => "1 process uses".to_owned(),
+                count => format!("{count} processes use"),
+            };
+            let runtime = self.runtimes.name(*space);
+            format!("{who} {runtime}, too: what it holds is seen only as it is allocated (`memmon-ebpf serve`)")
+        });
+        self.notes.iter().cloned().chain(unread).collect()
     }
 
     /// None where it has ended.
@@ -135,16 +158,34 @@ impl<'a> Looker<'a> {
 
     fn take_in(&mut self, subject: &Subject, found: Vec<Option<Result<Recovered, String>>>) {
         let proc = subject.proc;
-        let mut complete = true;
-        for ((using, _), found) in subject.uses.iter().zip(found) {
-            match found {
-                Some(Ok(found)) if found.consistent => self.take_found(proc, using.space, &found),
-                _ => complete = false,
+        let found: Vec<(u32, Option<Recovered>)> = subject
+            .uses
+            .iter()
+            .zip(found)
+            .map(|((using, _), found)| {
+                let found = found.and_then(Result::ok);
+                (using.space, found.filter(|found| found.consistent))
+            })
+            .collect();
+        let unread: BTreeSet<u32> = found
+            .iter()
+            .filter_map(|(space, found)| found.is_none().then_some(*space))
+            .collect();
+        for (space, found) in &found {
+            let read = !unread.contains(space);
+            if let Some(found) = found.as_ref().filter(|_| read) {
+                self.take_found(proc, *space, found);
+            }
+            self.tables.recovered(proc, *space, read);
+        }
+        let some = found.iter().any(|(space, _)| !unread.contains(space));
+        self.tables.understood(proc, some);
+        if some {
+            for space in &unread {
+                *self.unread.entry(*space).or_default() += 1;
             }
         }
-        self.tables
-            .understood(proc, !subject.uses.is_empty() && complete);
-        let since = if complete && !subject.uses.is_empty() {
+        let since = if some && unread.is_empty() {
             Since::Recovered
         } else {
             // What it held before may not be what it holds now.

@@ -108,6 +108,7 @@ impl Observer {
             ..
         } = recovery;
         let mut past = Past::Nothing;
+        let mut read = Vec::new();
         for (using, _) in uses {
             let found = using.model.as_ref().and_then(|_| all.next());
             past = match found {
@@ -118,6 +119,9 @@ impl Observer {
                         .iter()
                         .all(|owner| opened.contains(&(using.space, owner.owner)));
                     self.take_in(value.proc, using.space, before, &found);
+                    if found.consistent {
+                        read.push(using.space);
+                    }
                     match (past, found.consistent, seen) {
                         (Past::Unknown, _, _) | (_, false, _) => Past::Unknown,
                         (past, true, true) => past,
@@ -127,6 +131,15 @@ impl Observer {
                 // It cannot be read.
                 Some(Err(_)) | None => Past::Unknown,
             };
+        }
+        if past == Past::Unknown {
+            // What one runtime hides is no reason to doubt another.
+            for space in read {
+                self.tell(Fact::Recovered {
+                    proc: value.proc,
+                    space,
+                });
+            }
         }
         past
     }

@@ -21,9 +21,7 @@ impl<'a> Sampler<'a> {
     pub fn new(options: Options, runtimes: &'a Runtimes) -> Self {
         let mut looker = Looker::new(options, runtimes);
         looker.tables.only_sampled();
-        let mut health = looker.tables.known_health().clone();
-        health.notes.push(NOTE.to_owned());
-        looker.tables.health(health);
+        looker.notes.push(NOTE.to_owned());
         Self { looker }
     }
 

@@ -127,7 +127,8 @@ pub fn by_time(batches: Vec<Batch>) -> Vec<Batch> {
                     found.push(fact);
                 }
                 Fact::Gone(_) => found.push(fact),
-                Fact::Since {
+                Fact::Recovered { .. }
+                | Fact::Since {
                     since: Since::Recovered,
                     ..
                 } => found.push(fact),

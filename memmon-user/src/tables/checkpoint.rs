@@ -19,6 +19,7 @@ impl Tables {
             Fact::Process { proc, facts } => self.process(*proc, (**facts).clone()),
             Fact::Understood { proc, understood } => self.understood(*proc, *understood),
             Fact::Since { proc, since } => self.since(*proc, *since),
+            Fact::Recovered { proc, space } => self.recovered(*proc, *space, true),
             Fact::Inexact { proc } => self.inexact(*proc),
             Fact::Exact { proc } => self.exact(*proc),
             Fact::Exited { proc, at_ns } => self.exited(*proc, *at_ns),
@@ -143,6 +144,11 @@ impl Tables {
                 proc,
                 since: entry.since,
             });
+            let spaces = entry.recovered.iter();
+            facts.extend(spaces.map(|space| Fact::Recovered {
+                proc,
+                space: *space,
+            }));
             if entry.inexact {
                 facts.push(Fact::Inexact { proc });
             }

@@ -7,6 +7,7 @@ use memmon_ebpf::ledger::RowKey;
 use super::{
     DeviceKey, Placed, Tables,
     facts::{DeviceFacts, OwnerId, PoolCapacity},
+    order,
     snapshot::{Device, Pool},
 };
 
@@ -73,10 +74,12 @@ impl Tables {
                 *sum = sum.saturating_add(amounts.charged);
             }
         }
-        devices
+        let mut devices: Vec<Device> = devices
             .into_iter()
             .map(|((space, key), (device, pools))| self.device_row(space, &key, device, pools))
-            .collect()
+            .collect();
+        order::sort_devices(&mut devices);
+        devices
     }
 
     /// Whether the allocator that this owner belongs to holds anything. Its pools are placed

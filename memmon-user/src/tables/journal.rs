@@ -55,6 +55,12 @@ pub enum Fact {
         proc: Proc,
         since: Since,
     },
+    /// What a runtime of this process held before memmon came was read, although what others in it
+    /// held may not be known.
+    Recovered {
+        proc: Proc,
+        space: u32,
+    },
     Inexact {
         proc: Proc,
     },

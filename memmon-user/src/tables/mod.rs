@@ -14,6 +14,7 @@ mod filter;
 pub mod journal;
 pub mod live;
 pub mod moment;
+pub mod order;
 mod processes;
 mod remote;
 mod rows;
@@ -135,6 +136,17 @@ impl Tables {
     pub fn since(&mut self, proc: Proc, since: Since) {
         if let Some(entry) = self.processes.get_mut(&proc) {
             entry.since = since;
+        }
+    }
+
+    /// Whether what this runtime of the process held before memmon came was read.
+    pub fn recovered(&mut self, proc: Proc, space: u32, known: bool) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            if known {
+                entry.recovered.insert(space);
+            } else {
+                entry.recovered.remove(&space);
+            }
         }
     }
 
@@ -284,7 +296,8 @@ impl Tables {
             .is_some_and(|placed| !placed.placement.devices.is_empty())
     }
 
-    pub fn libraries(&mut self, libraries: Vec<Library>) {
+    pub fn libraries(&mut self, mut libraries: Vec<Library>) {
+        order::sort_libraries(&mut libraries);
         self.libraries = libraries;
     }
 

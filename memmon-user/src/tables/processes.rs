@@ -1,12 +1,13 @@
 //! The process part of a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memmon_ebpf::ledger::RowKey;
 
 use super::{
     DeviceKey, Tables,
     facts::{DeviceFacts, Proc, ProcessFacts, Since},
+    order,
     rows::{Amounts, GroupKey},
     snapshot::{Process, Usage},
 };
@@ -15,11 +16,20 @@ use super::{
 pub struct ProcessEntry {
     pub facts: ProcessFacts,
     pub since: Since,
+    /// The runtimes of which the past is known, where it is not known of all of them.
+    pub recovered: BTreeSet<u32>,
     /// None while it is not known; false where its library is not understood.
     pub understood: Option<bool>,
     pub exited_ns: Option<u64>,
     /// An allocation of it could not be read at all.
     pub inexact: bool,
+}
+
+impl ProcessEntry {
+    /// Whether all that the process did by this runtime is known.
+    pub fn knows_all_of(&self, space: u32) -> bool {
+        !self.inexact && (self.since != Since::Attach || self.recovered.contains(&space))
+    }
 }
 
 impl Tables {
@@ -81,14 +91,16 @@ impl Tables {
             understood,
             exited_ns,
             inexact,
+            recovered: _,
         } = entry;
-        let usage: Vec<Usage> = rows
+        let mut usage: Vec<Usage> = rows
             .into_iter()
             .filter(|(_, (_, amounts))| amounts.ever_held())
             .map(|(key, (device, amounts))| {
-                self.usage_row(&key, &device, &amounts, *since != Since::Attach && !inexact)
+                self.usage_row(&key, &device, &amounts, entry.knows_all_of(key.space))
             })
             .collect();
+        order::sort_usage(&mut usage);
         // Not even its rows could be kept: that there are none says nothing.
         let unknown = understood == &Some(false) || (*inexact && usage.is_empty());
         if usage.is_empty() && exited_ns.is_some() && !unknown {
@@ -139,6 +151,7 @@ impl Tables {
             frees: seen(amounts.frees),
             failed_allocations: seen(amounts.failed),
             rebased: amounts.rebased.into(),
+            uncharged: !charged,
             exact: complete && !amounts.inexact && amounts.charged >= 0 && amounts.live >= 0,
         }
     }

@@ -165,6 +165,10 @@ pub struct Usage {
     /// How often it differed from the allocator's own numbers and was corrected.
     #[serde(default)]
     pub rebased: u64,
+    /// Bytes of this pool are not charged (they overlap, or are another's): there is no such number,
+    /// where `charged_bytes` would else be one that is not known. Told only where it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncharged: bool,
 }
 
 /// An allocation that failed: an out-of-memory.

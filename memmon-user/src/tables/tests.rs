@@ -311,3 +311,98 @@ fn who_held_something_is_forgotten_last() {
     let later = tables.expired(EXITED_SHOWN_NS + 2 + all);
     assert_eq!((later.procs.len() as u64, later.early), (all, 0));
 }
+
+/// Devices of two runtimes have the same id and no serial: nothing of them is added up, and what is
+/// hidden of one is no doubt of the other.
+#[test]
+fn two_runtimes_in_one_process() {
+    let pools = |names: &[&str]| -> BTreeMap<u32, PoolFacts> {
+        let pools = names.iter().map(|name| PoolFacts {
+            name: (*name).to_owned(),
+            charged: *name != "IMPORTED",
+        });
+        (0..).zip(pools).collect()
+    };
+    let runtimes = vec![
+        RuntimeFacts {
+            name: "hip".to_owned(),
+            pools: pools(&["HOST", "DEVICE"]),
+        },
+        RuntimeFacts {
+            name: "cuda".to_owned(),
+            pools: pools(&["IMPORTED", "DEVICE"]),
+        },
+    ];
+    let mut tables = Tables::new(String::new(), Observer::default(), runtimes);
+    tables.process(1, ProcessFacts::default());
+    tables.understood(1, true);
+    tables.recovered(1, 1, true);
+    let mut rows = Vec::new();
+    for (space, pool, charged) in [(0, 0, 1), (0, 1, 10), (1, 0, 100), (1, 1, 1000)] {
+        let id = OwnerId {
+            proc: 1,
+            space,
+            owner: 7,
+        };
+        tables.placement(id, 0, chips(&[0]));
+        let key = RowKey {
+            space,
+            pool,
+            ..key(7, 0)
+        };
+        rows.push((key, row(charged, 1)));
+    }
+    tell(&mut tables, rows);
+    let mut copy = Tables::default();
+    for fact in tables.checkpoint() {
+        copy.apply(&fact);
+    }
+    for tables in [tables, copy] {
+        let snapshot = tables.snapshot(String::new());
+        let seen: Vec<_> = snapshot.processes[0]
+            .usage
+            .iter()
+            .flatten()
+            .map(|row| {
+                (
+                    row.runtime.as_str(),
+                    row.pool.as_str(),
+                    row.charged_bytes,
+                    row.uncharged,
+                    row.exact,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("cuda", "DEVICE", Some(1000), false, true),
+                ("cuda", "IMPORTED", None, true, true),
+                ("hip", "DEVICE", Some(10), false, false),
+                ("hip", "HOST", Some(1), false, false),
+            ]
+        );
+        assert_eq!(snapshot.processes[0].since, "attach");
+        let devices: Vec<_> = snapshot
+            .devices
+            .iter()
+            .flat_map(|device| device.pools.iter().map(move |pool| (device, pool)))
+            .filter(|(_, pool)| pool.charged_bytes != Some(0))
+            .map(|(device, pool)| {
+                (
+                    device.runtime.as_str(),
+                    pool.pool.as_str(),
+                    pool.charged_bytes,
+                )
+            })
+            .collect();
+        assert_eq!(
+            devices,
+            [
+                ("cuda", "DEVICE", Some(1000)),
+                ("hip", "DEVICE", Some(10)),
+                ("hip", "HOST", Some(1)),
+            ]
+        );
+    }
+}
