@@ -273,7 +273,7 @@ fn what_perfetto_opens() -> Result<()> {
         (&read["unknown_fields"], &read["unordered"]),
         (&0.into(), &0.into())
     );
-    let counter = &read["counters"][format!("{pid} device 1 DRAM")];
+    let counter = &read["counters"][format!("{pid} tt-metal:1 DRAM")];
     let values = counter.as_array().context("no such counter")?;
     let values: Vec<u64> = values.iter().filter_map(|at| at[1].as_u64()).collect();
     // It is killed: what it held is gone.

@@ -1,36 +1,14 @@
-//! What every view agrees on about pools and devices: their order and their names.
-
-use std::cmp::Ordering;
+//! What every view agrees on about pools and devices: their names, and their order.
 
 use super::text;
 use super::units::UNKNOWN;
-use crate::tables::snapshot::Device;
+use crate::tables::snapshot::{Device, Snapshot};
 
-/// Circular buffers: programs register them, the allocator does not charge them.
-pub const CIRCULAR_BUFFERS: &str = "CB";
-
-/// The pools that run out first and are asked about first come first; unknown names follow in their own order.
-const ORDER: [&str; 10] = [
-    "DRAM",
-    "DEVICE",
-    "MANAGED",
-    "SHARED",
-    "L1",
-    "L1_SMALL",
-    "TRACE",
-    CIRCULAR_BUFFERS,
-    "SYSTEM_MEMORY",
-    "HOST",
-];
+pub use crate::tables::order::of_pools as order;
 
 /// The memory of the device itself: what a person means by "its memory".
 pub fn is_main(pool: &str) -> bool {
     matches!(pool, "DRAM" | "DEVICE")
-}
-
-pub fn order(a: &str, b: &str) -> Ordering {
-    let rank = |pool: &str| ORDER.iter().position(|p| *p == pool).unwrap_or(ORDER.len());
-    rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
 }
 
 /// The runtime's own id of the device, or `?`. Where several devices have that id (each process may
@@ -57,6 +35,38 @@ pub fn device_id(
         Some(distinct) => format!("{id}…{}", text::visible(end(uid, distinct.max(4)))),
         None => id.to_string(),
     }
+}
+
+/// `cuda:0`: the device of a runtime, where it stands alone.
+pub fn device_label(
+    devices: &[Device],
+    runtime: &str,
+    device: Option<i64>,
+    uid: Option<&str>,
+) -> String {
+    let id = device_id(devices, runtime, device, uid);
+    format!("{}:{id}", text::visible(runtime))
+}
+
+/// `tt-metal:0,1`: devices of a runtime by their ids alone.
+pub fn device_ids(runtime: &str, ids: &[Option<i64>]) -> String {
+    let ids: Vec<String> = ids
+        .iter()
+        .map(|id| id.map_or_else(|| UNKNOWN.into(), |id| id.to_string()))
+        .collect();
+    format!("{}:{}", text::visible(runtime), ids.join(","))
+}
+
+/// Whether devices have to be told apart by their runtime: device 0 of one is not device 0 of another.
+pub fn has_many_runtimes(snapshot: &Snapshot) -> bool {
+    let usage = snapshot.processes.iter().flat_map(|it| it.usage.iter());
+    let mut runtimes = snapshot
+        .devices
+        .iter()
+        .map(|device| &device.runtime)
+        .chain(usage.flatten().map(|row| &row.runtime));
+    let first = runtimes.next();
+    runtimes.any(|runtime| Some(runtime) != first)
 }
 
 fn common_end(a: &str, b: &str) -> usize {

@@ -68,6 +68,7 @@ pub fn busy() -> Snapshot {
                 Usage {
                     charged_bytes: None,
                     peak_charged_bytes: None,
+                    uncharged: true,
                     ..usage(0, "CB", 3 * MIB, 0, 96)
                 },
                 usage(1, "DRAM", 2 * GIB, 2 * GIB + 9 * MIB, 400),
@@ -105,6 +106,54 @@ pub fn busy() -> Snapshot {
         process(9_000, "idle", &["idle"], "grace", vec![]),
     ];
     snapshot
+}
+
+/// Two runtimes on devices of the same ids, beside each other and in one process.
+pub fn two_runtimes() -> Snapshot {
+    let of_cuda = |usage: Usage| Usage {
+        runtime: "cuda".into(),
+        device_uid: None,
+        ..usage
+    };
+    let mut snapshot = busy();
+    snapshot
+        .libraries
+        .insert(0, library("cuda", "/usr/lib/libcuda.so.1", 1));
+    let cards = [0, 1].map(|id| Device {
+        runtime: "cuda".into(),
+        device_uid: None,
+        name: None,
+        pools: vec![Pool {
+            capacity_bytes: None,
+            banks: None,
+            largest_free_bytes_per_bank: None,
+            ..pool("DEVICE", 4 * GIB, Some(2 * GIB), 3 * GIB)
+        }],
+        ..device(id, Vec::new())
+    });
+    snapshot.devices.splice(0..0, cards);
+    if let Some(usage) = snapshot
+        .processes
+        .first_mut()
+        .and_then(|it| it.usage.as_mut())
+    {
+        let rows = [
+            usage_of("DEVICE", 0, 2 * GIB),
+            Usage {
+                charged_bytes: None,
+                peak_charged_bytes: None,
+                uncharged: true,
+                ..usage_of("IMPORTED", 0, 5 * MIB)
+            },
+            usage_of("DEVICE", 1, 2 * GIB),
+        ];
+        usage.splice(0..0, rows.map(of_cuda));
+    }
+    snapshot
+}
+
+fn usage_of(pool: &str, device: i64, bytes: u64) -> Usage {
+    usage(device, pool, bytes, bytes, 10)
 }
 
 /// What went wrong is said: lost events, a library that is not understood, a process whose strings attack the terminal.
@@ -250,5 +299,6 @@ pub fn usage(device: i64, pool: &str, requested: u64, charged: u64, live: u64) -
         failed_allocations: Some(0),
         exact: true,
         rebased: 0,
+        uncharged: false,
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         facts::Proc,
         snapshot::NoticeKind,
     },
-    views::units::Bytes,
+    views::{pools, units::Bytes},
 };
 
 const SEQUENCE: u32 = 1;
@@ -145,8 +145,8 @@ impl Trace<'_> {
         if !self.totals.takes(tables, track) {
             return;
         }
-        let pool = tables.pool_name(event.row.space, event.row.pool);
-        let what = format!("failed: {} of {pool}", Bytes::Human.format(event.requested));
+        let size = Bytes::Human.format(event.requested);
+        let what = format!("failed: {size} of {}", name(tables, track));
         self.describe_process(tables, event.proc);
         let about = vec![
             number("requested_bytes", event.requested),
@@ -227,13 +227,10 @@ fn of_process(proc: Proc) -> u64 {
     proc.rotate_left(1) | 1 << 63
 }
 
-/// `device 0 DRAM`
+/// `cuda:0 DEVICE`
 fn name(tables: &Tables, track: &Track) -> String {
-    let pool = tables.pool_name(track.space, track.pool);
-    match track.device.id {
-        Some(id) => format!("device {id} {pool}"),
-        None => pool,
-    }
+    let device = pools::device_ids(&tables.runtime_name(track.space), &[track.device.id]);
+    format!("{device} {}", tables.pool_name(track.space, track.pool))
 }
 
 fn number(name: &str, value: u64) -> DebugAnnotation {

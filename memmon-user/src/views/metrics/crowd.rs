@@ -17,16 +17,16 @@ use std::{
 };
 
 use super::{
+    labels::Labels,
     numbers::{Counters, Numbers, sum},
-    text,
 };
 use crate::{
     tables::snapshot::{Process, Snapshot, Usage},
-    views::{health::is_running, pools},
+    views::health::is_running,
 };
 
 /// Samples by their labels.
-pub type Rows = BTreeMap<String, Numbers>;
+pub type Rows = BTreeMap<Labels, Numbers>;
 
 /// A process: its pid may come back.
 type Who = (u32, Option<String>);
@@ -36,13 +36,13 @@ type Who = (u32, Option<String>);
 pub struct Crowd {
     /// How many processes have rows of their own; all where there is no limit.
     limit: Option<usize>,
-    tallies: HashMap<Who, HashMap<String, Tally>>,
+    tallies: HashMap<Who, HashMap<Labels, Tally>>,
     rest: Counted,
     devices: Counted,
 }
 
 /// Counts by the labels of a pool. They never fall, whoever comes and goes.
-pub type Counted = BTreeMap<String, Counters>;
+pub type Counted = BTreeMap<Labels, Counters>;
 
 /// What was counted of one pool of a process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,7 +86,7 @@ impl Crowd {
         let limit = self.limit.unwrap_or(usize::MAX).min(ranked.len());
         let mut known = std::mem::take(&mut self.tallies);
         let mut rows = Rows::new();
-        let mut held: BTreeMap<String, Numbers> = BTreeMap::new();
+        let mut held: BTreeMap<Labels, Numbers> = BTreeMap::new();
         for (rank, (process, usage)) in ranked.iter().enumerate() {
             let mut tallies = known.remove(&who(process)).unwrap_or_default();
             for (cell, mut numbers) in cells(process, usage) {
@@ -95,7 +95,7 @@ impl Crowd {
                 add(self.devices.entry(cell.clone()).or_default(), &news);
                 if rank < limit {
                     numbers.take_away(&tally.in_rest);
-                    rows.insert(with_process(cell, process), numbers);
+                    rows.insert(cell.with_process(process), numbers);
                 } else {
                     add(&mut tally.in_rest, &news);
                     add(self.rest.entry(cell.clone()).or_default(), &news);
@@ -107,7 +107,7 @@ impl Crowd {
         for (cell, counted) in &self.rest {
             let mut numbers = held.remove(cell).unwrap_or_default();
             numbers.counters = *counted;
-            rows.insert(with_nobody(cell), numbers);
+            rows.insert(cell.clone().with_nobody(), numbers);
         }
         Standing {
             rows,
@@ -159,10 +159,10 @@ fn who(process: &Process) -> Who {
 
 /// The numbers of a process by the labels of its pools. Rows whose device could not be resolved look
 /// alike: they are one.
-fn cells(process: &Process, usage: &[Usage]) -> BTreeMap<String, Numbers> {
-    let mut cells: BTreeMap<String, Numbers> = BTreeMap::new();
+fn cells(process: &Process, usage: &[Usage]) -> BTreeMap<Labels, Numbers> {
+    let mut cells: BTreeMap<Labels, Numbers> = BTreeMap::new();
     for row in usage {
-        let labels = pool_labels(
+        let labels = Labels::of_pool(
             &row.runtime,
             row.device,
             row.device_uid.as_deref(),
@@ -174,41 +174,4 @@ fn cells(process: &Process, usage: &[Usage]) -> BTreeMap<String, Numbers> {
             .add(&Numbers::of(row, is_running(process)));
     }
     cells
-}
-
-/// A label that is not known is left out.
-pub fn pool_labels(
-    runtime: &str,
-    device: Option<i64>,
-    device_uid: Option<&str>,
-    pool: &str,
-) -> String {
-    let mut labels = String::with_capacity(160);
-    text::label(&mut labels, "runtime", runtime);
-    if let Some(device) = device {
-        text::label(&mut labels, "device", device);
-    }
-    if let Some(uid) = device_uid {
-        text::label(&mut labels, "device_uid", uid);
-    }
-    text::label(&mut labels, "pool", pool);
-    labels
-}
-
-fn with_process(mut labels: String, process: &Process) -> String {
-    text::label(&mut labels, "pid", process.pid);
-    text::label(&mut labels, "comm", &process.comm);
-    if process.user.is_some() || process.uid.is_some() {
-        let user = pools::user(process.user.as_deref(), process.uid);
-        text::label(&mut labels, "user", user);
-    }
-    labels
-}
-
-/// An empty pid is none: no process, whatever its name, can look like the rest.
-fn with_nobody(cell: &str) -> String {
-    let mut labels = cell.to_owned();
-    text::label(&mut labels, "pid", "");
-    text::label(&mut labels, "comm", "other");
-    labels
 }

@@ -3,6 +3,7 @@
 //! Command lines are no labels: they may hold secrets, and everyone who reaches the port reads this.
 
 mod crowd;
+mod labels;
 mod numbers;
 mod observation;
 mod own;

@@ -107,7 +107,10 @@ pub fn sum(to: &mut Option<u64>, more: Option<u64>) {
 
 pub fn write(out: &mut Writer, rows: &Rows) {
     // Names and numbers beside the labels: growing bit by bit would copy megabytes.
-    let line = rows.keys().map(|labels| labels.len() + 48).sum::<usize>();
+    let line = rows
+        .keys()
+        .map(|labels| labels.text().len() + 48)
+        .sum::<usize>();
     out.reserve(line * (HELD.len() + 1 + COUNTED.len()));
     for (index, family) in HELD.iter().enumerate() {
         write_one(out, family, rows, |numbers| numbers.held[index]);
@@ -123,7 +126,7 @@ pub fn write_devices(out: &mut Writer, devices: &Counted) {
         out.head(family);
         for (labels, counted) in devices {
             if let Some(value) = counted[index] {
-                out.sample(family, labels, value);
+                out.sample(family, labels.text(), value);
             }
         }
     }
@@ -138,7 +141,7 @@ fn write_one(
     out.head(family);
     for (labels, numbers) in rows {
         if let Some(value) = number(numbers) {
-            out.sample(family, labels, value);
+            out.sample(family, labels.text(), value);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    crowd::pool_labels,
+    labels::Labels,
     text::{Family, Kind, Writer, label},
 };
 use crate::{
@@ -49,13 +49,13 @@ const POOLS: [(Family, OfPool); 5] = [
 ];
 
 pub fn write_devices(out: &mut Writer, snapshot: &Snapshot) {
-    let pools: Vec<(String, &Pool)> = snapshot
+    let pools: Vec<(Labels, &Pool)> = snapshot
         .devices
         .iter()
         .flat_map(|device| device.pools.iter().map(move |pool| (device, pool)))
         .map(|(device, pool)| {
             let uid = device.device_uid.as_deref();
-            let labels = pool_labels(&device.runtime, device.device, uid, &pool.pool);
+            let labels = Labels::of_pool(&device.runtime, device.device, uid, &pool.pool);
             (labels, pool)
         })
         .collect();
@@ -63,7 +63,7 @@ pub fn write_devices(out: &mut Writer, snapshot: &Snapshot) {
         out.head(family);
         for (labels, pool) in &pools {
             if let Some(value) = number(pool) {
-                out.sample(family, labels, value);
+                out.sample(family, labels.text(), value);
             }
         }
     }

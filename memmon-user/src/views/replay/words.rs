@@ -6,10 +6,10 @@ use crate::{
         Tables,
         event::{Event, EventKind},
     },
-    views::units::Bytes,
+    views::{pools, units::Bytes},
 };
 
-/// `12:00:01.123456 alloc 2.00 MiB of DRAM on 0, 1 at 0x1000 by python (1234)`
+/// `12:00:01.123456 alloc 2.00 MiB of DRAM on tt-metal:0,1 at 0x1000 by python (1234)`
 pub fn of_event(event: &Event, epoch_ns: u64, tables: &Tables) -> String {
     let time = clock::rfc3339(epoch_ns.into()).unwrap_or_default();
     // Of the day, to the microsecond.
@@ -26,15 +26,8 @@ pub fn of_event(event: &Event, epoch_ns: u64, tables: &Tables) -> String {
     let size = Bytes::Human.format(event.requested);
     let pool = tables.pool_name(event.row.space, event.row.pool);
     let devices = tables.devices_of(&event.row);
-    let ids: Vec<String> = devices
-        .iter()
-        .filter_map(|device| device.id)
-        .map(|id| id.to_string())
-        .collect();
-    let place = match ids.as_slice() {
-        [] => String::new(),
-        ids => format!(" on {}", ids.join(", ")),
-    };
+    let ids: Vec<Option<i64>> = devices.iter().map(|device| device.id).collect();
+    let place = pools::device_ids(&tables.runtime_name(event.row.space), &ids);
     let comm = tables
         .facts_of(event.proc)
         .map_or("?", |facts| facts.comm.as_str());
@@ -43,7 +36,7 @@ pub fn of_event(event: &Event, epoch_ns: u64, tables: &Tables) -> String {
         _ => format!(" at {:#x}", event.address),
     };
     format!(
-        "{time} {what} {size} of {pool}{place}{at} by {comm} ({})",
+        "{time} {what} {size} of {pool} on {place}{at} by {comm} ({})",
         event.pid
     )
 }

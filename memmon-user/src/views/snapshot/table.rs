@@ -98,7 +98,7 @@ fn device_rows(devices: &[Device], bytes: Bytes) -> Vec<Vec<String>> {
                 .zip(pool.capacity_bytes)
                 .and_then(|(u, c)| units::percent(u, c));
             rows.push(vec![
-                device_label(
+                pools::device_label(
                     devices,
                     &device.runtime,
                     device.device,
@@ -165,6 +165,10 @@ fn process_row(
             |u| format!("{mark}{}", bytes.format_or_unknown(get(u))),
         )
     };
+    let charged = |get: fn(&Usage) -> Option<u64>| match usage {
+        Some(usage) if usage.uncharged => "-".into(),
+        _ => size(get),
+    };
     let count = |get: fn(&Usage) -> Option<u64>| {
         usage.map_or_else(
             || without.into(),
@@ -176,12 +180,12 @@ fn process_row(
         pools::user(process.user.as_deref(), process.uid),
         usage.map_or_else(
             || without.into(),
-            |u| device_label(devices, &u.runtime, u.device, u.device_uid.as_deref()),
+            |u| pools::device_label(devices, &u.runtime, u.device, u.device_uid.as_deref()),
         ),
         usage.map_or_else(|| without.into(), |u| text::visible(&u.pool)),
-        size(|u| u.charged_bytes),
+        charged(|u| u.charged_bytes),
         size(|u| u.requested_bytes),
-        size(|u| u.peak_charged_bytes),
+        charged(|u| u.peak_charged_bytes),
         count(|u| u.live_allocations),
         count(|u| u.allocations),
         count(|u| u.frees),
@@ -193,19 +197,6 @@ fn process_row(
         text::visible(&process.state),
         command(process),
     ]
-}
-
-fn device_label(
-    devices: &[Device],
-    runtime: &str,
-    device: Option<i64>,
-    uid: Option<&str>,
-) -> String {
-    format!(
-        "{}:{}",
-        text::visible(runtime),
-        pools::device_id(devices, runtime, device, uid)
-    )
 }
 
 /// The command line; in brackets the short name of a process that has none.

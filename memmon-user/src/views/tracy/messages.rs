@@ -8,7 +8,7 @@ use crate::{
         Fact,
         snapshot::{Ending, Failure},
     },
-    views::text,
+    views::{pools, text},
 };
 
 /// As many texts as a checkpoint may repeat, and more.
@@ -55,19 +55,13 @@ fn bytes(count: u64) -> String {
 }
 
 fn of_failure(failure: &Failure) -> String {
-    let devices: Vec<String> = failure
-        .devices
-        .iter()
-        .map(|id| id.map_or_else(|| "?".to_owned(), |id| id.to_string()))
-        .collect();
     let mut said = format!(
-        "out of memory: {}[{}] asked for {} of {} on {}:{}",
+        "out of memory: {}[{}] asked for {} of {} on {}",
         failure.comm,
         failure.pid,
         bytes(failure.requested_bytes),
         failure.pool,
-        failure.runtime,
-        devices.join(","),
+        pools::device_ids(&failure.runtime, &failure.devices),
     );
     let mut add = |what: &str, count: Option<u64>, unit: &str| {
         if let Some(count) = count {
@@ -96,14 +90,11 @@ fn of_ending(ending: &Ending) -> String {
     let mut said = format!("{}[{}] ended holding memory", ending.comm, ending.pid);
     for held in &ending.held {
         if let Some(count) = held.charged_bytes.or(held.requested_bytes) {
-            let device = held
-                .device
-                .map_or_else(|| "?".to_owned(), |id| id.to_string());
             said += &format!(
-                "; {} of {} on {}:{device}",
+                "; {} of {} on {}",
                 bytes(count),
                 held.pool,
-                held.runtime
+                pools::device_ids(&held.runtime, &[held.device])
             );
         }
     }

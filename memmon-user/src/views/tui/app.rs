@@ -20,6 +20,7 @@ use crate::tables::{
     live::{LiveAsk, LiveList},
     snapshot::Snapshot,
 };
+use crate::views::pools;
 
 /// What a key asks of whoever runs the view.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +49,7 @@ pub struct App {
     asked_for: Pace,
     units: Units,
     snapshot: Arc<Snapshot>,
+    many_runtimes: bool,
     history: History,
     /// While paused: the newest one, not shown.
     waiting: Option<Arc<Snapshot>>,
@@ -104,6 +106,7 @@ impl App {
             asked_for: Pace::default(),
             units: Units::default(),
             snapshot: Arc::default(),
+            many_runtimes: false,
             history: History::default(),
             waiting: None,
             paused: false,
@@ -180,6 +183,7 @@ impl App {
             theme: self.theme,
             units: self.units,
             inspectable: self.inspectable,
+            many_runtimes: self.many_runtimes,
         }
     }
 
@@ -195,6 +199,7 @@ impl App {
             theme: self.theme,
             units: self.units,
             inspectable: self.inspectable,
+            many_runtimes: self.many_runtimes,
         };
         what(self.pages.get_mut(kind), &context)
     }
@@ -205,9 +210,14 @@ impl App {
         if self.paused {
             self.waiting = Some(snapshot);
         } else {
-            self.snapshot = snapshot;
-            self.update();
+            self.show_now(snapshot);
         }
+    }
+
+    fn show_now(&mut self, snapshot: Arc<Snapshot>) {
+        self.many_runtimes = pools::has_many_runtimes(&snapshot);
+        self.snapshot = snapshot;
+        self.update();
     }
 
     /// Pages that are not open are brought up to date when they are opened.
@@ -375,8 +385,7 @@ impl App {
     fn pause(&mut self) {
         self.paused = !self.paused;
         if let Some(newest) = self.waiting.take() {
-            self.snapshot = newest;
-            self.update();
+            self.show_now(newest);
         }
     }
 }

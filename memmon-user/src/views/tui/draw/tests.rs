@@ -59,6 +59,10 @@ fn committed_frames() {
         "troubled_140x30",
         &drawn(&mut app(sample::troubled()), 140, 30),
     );
+    check(
+        "two_runtimes_140x36",
+        &drawn(&mut app(sample::two_runtimes()), 140, 36),
+    );
     check("empty_100x24", &drawn(&mut app(sample::empty()), 100, 24));
     check("too_small", &drawn(&mut app(sample::busy()), 20, 5));
     let mut before_the_first = App::new(Theme::new(true, false), "pid 7".into());

@@ -11,9 +11,12 @@ mod testing;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{history::History, keys::Key, mouse::MouseEvent, theme::Theme, units::Units};
-use crate::tables::{
-    live::{DeviceAsk, LiveAsk, LiveList},
-    snapshot::{Process, Snapshot},
+use crate::{
+    tables::{
+        live::{DeviceAsk, LiveAsk, LiveList},
+        snapshot::{Device, Process, Snapshot},
+    },
+    views::{pools, text},
 };
 
 /// In the order of the keys 1 to 4.
@@ -55,6 +58,30 @@ pub struct Context<'a> {
     pub units: Units,
     /// Whether anybody answers questions about live allocations.
     pub inspectable: bool,
+    /// See [`pools::has_many_runtimes`].
+    pub many_runtimes: bool,
+}
+
+impl Context<'_> {
+    /// The device as pages name it: with its runtime where there are several.
+    pub fn device(&self, runtime: &str, device: Option<i64>, uid: Option<&str>) -> String {
+        let name = if self.many_runtimes {
+            pools::device_label
+        } else {
+            pools::device_id
+        };
+        name(&self.snapshot.devices, runtime, device, uid)
+    }
+
+    /// `0 wormhole_b0`: as [`Self::device`], with what kind of a device it is.
+    pub fn device_and_kind(&self, device: &Device) -> String {
+        let uid = device.device_uid.as_deref();
+        let words = self.device(&device.runtime, device.device, uid);
+        match &device.name {
+            Some(name) => format!("{words} {}", text::visible(name)),
+            None => words,
+        }
+    }
 }
 
 /// What came of a key or of the mouse.

@@ -9,7 +9,7 @@ use crate::{
         snapshot::{Ending, Failure, Holder, Notice, NoticeKind, Snapshot},
     },
     views::{
-        golden,
+        golden, pools,
         sample::{self, GIB, MIB},
         text,
         tui::{history::History, theme::Theme, units::Units},
@@ -49,6 +49,7 @@ impl Stage {
             theme: self.theme,
             units: Units::default(),
             inspectable: self.inspectable,
+            many_runtimes: pools::has_many_runtimes(&self.snapshot),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Context, DevicePage, Drawn, pools_of};
 use crate::{
     tables::snapshot::{Device, Pool},
     views::{
-        pools, text,
+        text,
         tui::draw::{length, pen::Pen},
         units::{UNKNOWN, counted, percent},
     },
@@ -18,18 +18,9 @@ use crate::{
 /// Lines of cells that a lane has at the most.
 const MOST_LINES: usize = 20;
 
-/// `0 wormhole_b0`
+/// `device 0 wormhole_b0`
 pub fn name(device: &Device, ctx: &Context<'_>) -> String {
-    let id = pools::device_id(
-        &ctx.snapshot.devices,
-        &device.runtime,
-        device.device,
-        device.device_uid.as_deref(),
-    );
-    match &device.name {
-        Some(name) => format!("device {id} {}", text::visible(name)),
-        None => format!("device {id}"),
-    }
+    format!("device {}", ctx.device_and_kind(device))
 }
 
 pub fn page(page: &mut DevicePage, area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) {

@@ -20,7 +20,7 @@ use crate::{
         snapshot::{Device, Pool, Process},
     },
     views::{
-        pools::{self, CIRCULAR_BUFFERS},
+        pools,
         tui::{
             keys::Key,
             mouse::{MouseEvent, MouseKind},
@@ -196,13 +196,9 @@ fn ask(device: &Device) -> DeviceAsk {
     }
 }
 
-/// Those that can be mapped, in their order.
+/// In their order.
 fn pools_of(device: &Device) -> Vec<&Pool> {
-    let mut found: Vec<&Pool> = device
-        .pools
-        .iter()
-        .filter(|pool| pool.pool != CIRCULAR_BUFFERS)
-        .collect();
+    let mut found: Vec<&Pool> = device.pools.iter().collect();
     found.sort_by(|a, b| pools::order(&a.pool, &b.pool));
     found
 }

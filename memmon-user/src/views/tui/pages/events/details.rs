@@ -32,11 +32,6 @@ fn of_failure(failure: &Failure) -> Vec<String> {
         ))
     };
     let each = |bytes: Option<u64>| each(bytes).unwrap_or_default();
-    let devices: Vec<String> = failure
-        .devices
-        .iter()
-        .map(|device| device.map_or_else(|| UNKNOWN.into(), |id| id.to_string()))
-        .collect();
     let largest = failure.largest_free_bytes_per_bank;
     let all_banks = largest
         .zip(failure.banks)
@@ -47,12 +42,11 @@ fn of_failure(failure: &Failure) -> Vec<String> {
     let mut lines = vec![
         diagnosis::words(failure),
         format!(
-            "by process {} {}, thread {}, on device {} ({}), {}",
+            "by process {} {}, thread {}, on {}, {}",
             failure.pid,
             text::visible(&failure.comm),
             failure.tid,
-            devices.join(","),
-            text::visible(&failure.runtime),
+            pools::device_ids(&failure.runtime, &failure.devices),
             text::visible(&failure.at)
         ),
         format!("asked for      {}", exact(Some(failure.requested_bytes))),
@@ -109,9 +103,7 @@ fn of_ending(ending: &Ending) -> Vec<String> {
         format!("at {}", text::visible(&ending.at)),
     ];
     for row in &ending.held {
-        let device = row
-            .device
-            .map_or_else(|| UNKNOWN.into(), |id| id.to_string());
+        let device = pools::device_ids(&row.runtime, &[row.device]);
         let charged = row.charged_bytes.map_or_else(
             || UNKNOWN.into(),
             |bytes| format!("{} ({} B)", Bytes::Human.format(bytes), grouped(bytes)),
@@ -121,7 +113,7 @@ fn of_ending(ending: &Ending) -> Vec<String> {
         });
         let unsure = if row.exact { "" } else { ", not exact" };
         lines.push(format!(
-            "device {device}  {:<9} {charged}{live}{unsure}",
+            "{device}  {:<9} {charged}{live}{unsure}",
             text::visible(&row.pool)
         ));
     }

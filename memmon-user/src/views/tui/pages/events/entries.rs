@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use crate::{
     tables::snapshot::{Ending, Failure, Notice, NoticeKind, Snapshot},
     views::{
-        diagnosis, text,
+        diagnosis, pools, text,
         tui::moment,
         units::{Bytes, counted},
     },
@@ -166,19 +166,17 @@ impl Entry<'_> {
     }
 }
 
-/// `2.00 GiB of DRAM in 12 allocations on device 0, …`
+/// `2.00 GiB of DRAM in 12 allocations on tt-metal:0, …`
 fn held(ending: &Ending) -> String {
     let rows = ending.held.iter().map(|row| {
         let live = row.live_allocations.map_or_else(String::new, |live| {
             format!(" in {}", counted(live, "allocation", "allocations"))
         });
-        let device = row
-            .device
-            .map_or_else(String::new, |device| format!(" on device {device}"));
         format!(
-            "{} of {}{live}{device}",
+            "{} of {}{live} on {}",
             Bytes::Human.format_or_unknown(row.charged_bytes),
-            text::visible(&row.pool)
+            text::visible(&row.pool),
+            pools::device_ids(&row.runtime, &[row.device])
         )
     });
     rows.collect::<Vec<_>>().join(", ")

@@ -3,7 +3,7 @@
 use super::amount::{Amount, Cell, Sums};
 use crate::tables::snapshot::{Process, Snapshot, Usage};
 use crate::views::health::is_running;
-use crate::views::pools::{self, CIRCULAR_BUFFERS};
+use crate::views::pools;
 use crate::views::tui::history::{History, RowPast};
 
 /// Process and device of a row; strings are looked up in the snapshot when the row is drawn.
@@ -140,10 +140,9 @@ impl Rows {
 
     fn add(&mut self, row: usize, usage: &Usage, pool: usize, past: Option<&RowPast>) {
         let row = &mut self.rows[row];
-        let circular = self.pools[pool] == CIRCULAR_BUFFERS;
-        // Circular buffers are never charged; what was registered is what there is to say.
-        let bytes = if circular {
-            usage.charged_bytes.or(usage.requested_bytes)
+        // Of what is never charged, what was asked for is all there is to say.
+        let bytes = if usage.uncharged {
+            usage.requested_bytes
         } else {
             usage.charged_bytes
         };
@@ -153,7 +152,7 @@ impl Rows {
             exact: usage.exact,
         });
         let sums = &mut row.sums;
-        if !circular {
+        if !usage.uncharged {
             sums.live = sums.live.plus(Amount::of(usage.live_allocations));
             sums.allocations = sums.allocations.plus(Amount::of(usage.allocations));
             let rate = past.and_then(|past| past.rate).map(in_thousand_seconds);
@@ -180,7 +179,7 @@ fn set_main(row: &mut Row, usage: &[Usage]) {
     let here = || {
         usage
             .iter()
-            .filter(|u| same_place(u, place) && u.pool != CIRCULAR_BUFFERS)
+            .filter(|u| same_place(u, place) && !u.uncharged)
     };
     let main = here()
         .find(|u| pools::is_main(&u.pool))

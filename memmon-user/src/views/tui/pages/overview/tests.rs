@@ -4,8 +4,8 @@ use super::column::Column;
 use super::order::Order;
 use super::*;
 use crate::tables::snapshot::Snapshot;
-use crate::views::sample;
 use crate::views::tui::{history::History, theme::Theme, units::Units};
+use crate::views::{pools, sample};
 
 /// The page, and what it looks at.
 struct Seen {
@@ -35,6 +35,7 @@ impl Seen {
             theme: Theme::new(true, false),
             units: Units::Auto,
             inspectable: true,
+            many_runtimes: pools::has_many_runtimes(&self.snapshot),
         };
         what(&mut self.page, &ctx)
     }

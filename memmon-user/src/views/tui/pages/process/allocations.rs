@@ -121,7 +121,7 @@ impl Order {
                 let ids = |one: &LiveAllocation| {
                     one.devices.iter().map(|on| on.device).collect::<Vec<_>>()
                 };
-                ids(a).cmp(&ids(b))
+                (&a.runtime, ids(a)).cmp(&(&b.runtime, ids(b)))
             }
             Column::Requested => a.requested_bytes.cmp(&b.requested_bytes),
             Column::Charged => {

@@ -6,6 +6,7 @@ use crate::tables::live::LiveList;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Class {
+    pub runtime: String,
     pub pool: String,
     /// What each of them asked for.
     pub size: u64,
@@ -20,20 +21,30 @@ pub struct Class {
     pub newest_ns: Option<u64>,
 }
 
+/// A runtime, a pool of it, and a size.
+type Key = (String, String, u64);
+
+impl Class {
+    fn key(&self) -> Key {
+        (self.runtime.clone(), self.pool.clone(), self.size)
+    }
+}
+
 /// Remembers how many there were.
 #[derive(Clone, Debug, Default)]
 pub struct Grouping {
-    before: Option<HashMap<(String, u64), u64>>,
+    before: Option<HashMap<Key, u64>>,
 }
 
 impl Grouping {
     /// Those that take most first.
     pub fn classes(&mut self, list: &LiveList) -> Vec<Class> {
-        let mut classes = HashMap::<(&str, u64), Class>::new();
+        let mut classes = HashMap::<(&str, &str, u64), Class>::new();
         for one in &list.allocations {
             let class = classes
-                .entry((&one.pool, one.requested_bytes))
+                .entry((&one.runtime, &one.pool, one.requested_bytes))
                 .or_insert_with(|| Class {
+                    runtime: one.runtime.clone(),
                     pool: one.pool.clone(),
                     size: one.requested_bytes,
                     charged: one.charged_bytes.map(|_| 0),
@@ -56,15 +67,10 @@ impl Grouping {
         let mut classes: Vec<Class> = classes.into_values().collect();
         let before = self.before.get_or_insert_with(|| {
             let counts = classes.iter();
-            counts
-                .map(|class| ((class.pool.clone(), class.size), class.count))
-                .collect()
+            counts.map(|class| (class.key(), class.count)).collect()
         });
         for class in &mut classes {
-            let then = before
-                .get(&(class.pool.clone(), class.size))
-                .copied()
-                .unwrap_or(0);
+            let then = before.get(&class.key()).copied().unwrap_or(0);
             class.growth = class.count.cast_signed() - then.cast_signed();
         }
         classes.sort_by_key(|class| (Reverse(class.charged), Reverse(class.requested), class.size));

@@ -1,7 +1,7 @@
 use super::super::testing::{Stage, eventful, list};
 use super::*;
 use crate::{
-    tables::snapshot::Snapshot,
+    tables::{live::DeviceAsk, snapshot::Snapshot},
     views::{sample, tui::theme::Theme},
 };
 
@@ -39,10 +39,32 @@ fn keys(page: &mut ProcessPage, stage: &Stage, keys: &str) {
     }
 }
 
+/// Devices and sizes of two runtimes stand side by side.
+fn stage_of_two(stage: &Stage) {
+    let mut both = page(stage, 0);
+    let mut list = list();
+    let one = list.allocations.iter().find(|one| one.pid == 4011).cloned();
+    list.allocations.extend(one.map(|one| LiveAllocation {
+        runtime: "cuda".into(),
+        devices: vec![DeviceAsk {
+            runtime: "cuda".into(),
+            device: Some(0),
+            device_uid: None,
+        }],
+        ..one
+    }));
+    both.take(list, &stage.ctx());
+    stage.check(&mut both, "process_two_runtimes", 140, 30);
+    keys(&mut both, stage, "v");
+    stage.check(&mut both, "process_two_runtimes_sizes", 100, 24);
+}
+
 #[test]
 fn committed_frames() {
     let stage = stage();
     stage.check(&mut page(&stage, 0), "process", 140, 30);
+    let two = Stage::new(sample::two_runtimes());
+    stage_of_two(&two);
     let mut other = page(&stage, 1);
     stage.check(&mut other, "process_pieces", 140, 30);
     stage.check(&mut other, "process", 60, 20);

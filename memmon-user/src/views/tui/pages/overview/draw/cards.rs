@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{device_ask, devices};
+use super::device_ask;
 use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::{Device, Pool};
-use crate::views::pools::CIRCULAR_BUFFERS;
 use crate::views::text;
 use crate::views::tui::{
     draw::{bar, length, pen::Pen, spark::spark},
@@ -39,7 +38,7 @@ pub fn plan(ctx: &Context<'_>, area: Rect) -> Option<Plan> {
     if columns == 0 {
         return None;
     }
-    let lines = devices.iter().map(|device| pools(device).count()).max()?;
+    let lines = devices.iter().map(|device| device.pools.len()).max()?;
     let width = ((area.width + GAP) / columns)
         .saturating_sub(GAP)
         .min(WIDTH.1);
@@ -51,13 +50,6 @@ pub fn plan(ctx: &Context<'_>, area: Rect) -> Option<Plan> {
         card,
         height,
     })
-}
-
-fn pools(device: &Device) -> impl Iterator<Item = &Pool> {
-    device
-        .pools
-        .iter()
-        .filter(|pool| pool.pool != CIRCULAR_BUFFERS)
 }
 
 /// Returns where each card is.
@@ -93,7 +85,7 @@ fn draw_card(device: &Device, card: Rect, buffer: &mut Buffer, ctx: &Context<'_>
     let past = room.saturating_sub(bar_width);
 
     let mut pen = Pen::new(buffer, card, 0, theme);
-    pen.put(&devices::label(device, ctx), theme.strong());
+    pen.put(&ctx.device_and_kind(device), theme.strong());
     if let Some(uid) = &device.device_uid {
         pen.skip(1)
             .put(&short_uid(uid, theme.signs.ellipsis), theme.quiet());
@@ -104,7 +96,7 @@ fn draw_card(device: &Device, card: Rect, buffer: &mut Buffer, ctx: &Context<'_>
         .put(&theme.signs.rule.repeat(rule), theme.quiet())
         .put(words, theme.quiet());
 
-    for (nth, pool) in pools(device).enumerate() {
+    for (nth, pool) in device.pools.iter().enumerate() {
         let mut pen = Pen::new(buffer, card, length(nth + 1), theme);
         pen.left(&pool.pool, NAME, theme.plain()).skip(1);
         bar::bar(&mut pen, pool, bar_width, theme);
@@ -125,9 +117,16 @@ fn draw_card(device: &Device, card: Rect, buffer: &mut Buffer, ctx: &Context<'_>
 
 /// The sizes of used and capacity, in cells.
 fn sizes(device: &Device, ctx: &Context<'_>) -> (usize, usize) {
-    let largest = pools(device).filter_map(|pool| pool.capacity_bytes).max();
+    // Not every runtime says how much there is.
+    let largest = device
+        .pools
+        .iter()
+        .filter_map(|pool| pool.capacity_bytes.max(pool.charged_bytes))
+        .max();
     let used = ctx.units.width_for(true, largest.unwrap_or(0));
-    let capacity = pools(device)
+    let capacity = device
+        .pools
+        .iter()
         .map(|pool| text::width(&capacity(pool, ctx)))
         .max();
     (used, capacity.unwrap_or(0))

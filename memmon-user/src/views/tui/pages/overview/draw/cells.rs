@@ -8,7 +8,7 @@ use super::super::group::{Group, Grouping};
 use super::super::rows::{Row, same_place};
 use super::super::table::Table;
 use super::layout::Layout;
-use crate::tables::snapshot::{Process, Usage};
+use crate::tables::snapshot::{Pool, Process, Usage};
 use crate::views::tui::{moment, pages::Context};
 use crate::views::units::{UNKNOWN, counted};
 use crate::views::{pools, text};
@@ -44,7 +44,7 @@ pub fn row(
             let words = command(process, width);
             (format!("{indent}{mark}{words}"), plain)
         }
-        Column::Device => device(row, layout, ctx),
+        Column::Device => device(row, ctx),
         Column::Age => (age(process, ctx), plain),
         Column::Since => (text::visible(&process.since), ctx.theme.quiet()),
         Column::State => (text::visible(&process.state), ctx.theme.quiet()),
@@ -107,7 +107,7 @@ pub fn group(
                 }
             });
             if is_one {
-                device(first, layout, ctx)
+                device(first, ctx)
             } else {
                 ("*".into(), strong)
             }
@@ -170,10 +170,9 @@ fn group_name(group: &Group, table: &Table, ctx: &Context<'_>) -> String {
         },
         Grouping::Device => match first.usage(ctx.snapshot) {
             Some(usage) => {
-                let devices = &ctx.snapshot.devices;
                 let uid = usage.device_uid.as_deref();
-                let id = pools::device_id(devices, &usage.runtime, usage.device, uid);
-                format!("device {id}")
+                let device = ctx.device(&usage.runtime, usage.device, uid);
+                format!("device {device}")
             }
             None => "no device".into(),
         },
@@ -208,12 +207,12 @@ fn number(
             (cell.amount, cell.exact, &|bytes| size(bytes, name), style)
         }
         Column::Peak => {
-            let main = table.pools().iter().find(|pool| pools::is_main(pool));
-            let main = main.map_or("", |pool| pool.as_str());
+            // Each runtime has its own name for a device's memory.
+            let capacity = main_capacity(usage, ctx);
             return finish(
                 sums.peak,
                 sums.exact,
-                &|bytes| size(bytes, main),
+                &|bytes| ctx.units.format(bytes, capacity, layout.short),
                 theme.plain(),
                 ctx,
             );
@@ -254,14 +253,24 @@ fn finish(
 
 /// Of the device's pool, for shares of it.
 fn capacity(usage: Option<&Usage>, pool: &str, ctx: &Context<'_>) -> Option<u64> {
-    let usage = usage?;
-    let device = ctx.snapshot.devices.iter().find(|device| {
-        device.device == usage.device
-            && device.device_uid == usage.device_uid
-            && device.runtime == usage.runtime
-    })?;
-    let pool = device.pools.iter().find(|known| known.pool == pool)?;
+    let pool = pools_of(usage?, ctx)
+        .iter()
+        .find(|known| known.pool == pool)?;
     pool.capacity_bytes
+}
+
+fn main_capacity(usage: Option<&Usage>, ctx: &Context<'_>) -> Option<u64> {
+    let mut pools = pools_of(usage?, ctx).iter();
+    pools
+        .find(|pool| pools::is_main(&pool.pool))?
+        .capacity_bytes
+}
+
+/// The pools of the device that a row stands on.
+fn pools_of<'a>(usage: &Usage, ctx: &Context<'a>) -> &'a [Pool] {
+    let mut devices = ctx.snapshot.devices.iter();
+    let device = devices.find(|device| device.place() == usage.place());
+    device.map_or(&[], |device| &device.pools)
 }
 
 /// The command line as it was given; the short name, in brackets, of a process that has none.
@@ -283,7 +292,7 @@ fn command(process: &Process, width: usize) -> String {
     text::visible(&words)
 }
 
-fn device(row: &Row, layout: &Layout, ctx: &Context<'_>) -> Words {
+fn device(row: &Row, ctx: &Context<'_>) -> Words {
     let (plain, unknown) = (ctx.theme.plain(), ctx.theme.warning());
     let Some(usage) = row.usage(ctx.snapshot) else {
         return match row.sums.main {
@@ -292,13 +301,8 @@ fn device(row: &Row, layout: &Layout, ctx: &Context<'_>) -> Words {
         };
     };
     let uid = usage.device_uid.as_deref();
-    let id = pools::device_id(&ctx.snapshot.devices, &usage.runtime, usage.device, uid);
+    let words = ctx.device(&usage.runtime, usage.device, uid);
     let is_known = usage.device.is_some() || uid.is_some();
-    let words = if layout.many_runtimes {
-        format!("{}:{id}", text::visible(&usage.runtime))
-    } else {
-        id
-    };
     (words, if is_known { plain } else { unknown })
 }
 

@@ -7,7 +7,7 @@ use super::super::group::Grouping;
 use super::super::table::{Line, Table};
 use super::cells::group_label;
 use crate::tables::snapshot::Usage;
-use crate::views::pools::{self, CIRCULAR_BUFFERS};
+use crate::views::pools;
 use crate::views::text;
 use crate::views::tui::{
     draw::{length, pen::Pen},
@@ -69,8 +69,8 @@ pub fn lines(table: &Table, ctx: &Context<'_>, most: usize) -> Vec<String> {
 
 fn pool(usage: &Usage) -> String {
     let number = |n: Option<u64>| n.map_or_else(|| UNKNOWN.into(), grouped);
-    let charged = if usage.pool == CIRCULAR_BUFFERS && usage.charged_bytes.is_none() {
-        "registered, not charged".into()
+    let charged = if usage.uncharged {
+        "not charged".into()
     } else {
         format!(
             "charged {} B, peak {} B",

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::{cards, device_ask};
 use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::{Device, Pool};
-use crate::views::pools::{self, CIRCULAR_BUFFERS};
+use crate::views::pools;
 use crate::views::text;
 use crate::views::tui::{
     draw::{bar, length, pen::Pen},
@@ -68,7 +68,7 @@ pub fn draw(area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) -> Vec<(Rect, De
     let pools = pools_of(devices);
     let labels = devices
         .iter()
-        .map(|device| text::width(&label(device, ctx)));
+        .map(|device| text::width(&ctx.device_and_kind(device)));
     let widest = labels.max().unwrap_or(0);
     let label_width = widest.clamp("DEVICE".len(), usize::from(area.width / 4).max(6));
     let past = if area.width >= WITH_PAST { PAST } else { 0 };
@@ -98,7 +98,7 @@ pub fn draw(area: Rect, buffer: &mut Buffer, ctx: &Context<'_>) -> Vec<(Rect, De
     for (line, &at) in shown.iter().enumerate() {
         let device = &devices[at];
         let mut pen = Pen::new(buffer, area, length(line + 1), theme);
-        pen.left(&label(device, ctx), label_width, theme.strong());
+        pen.left(&ctx.device_and_kind(device), label_width, theme.strong());
         for (name, place, first) in &columns {
             let (own, column) = (place.width(*first), place.column(*first, name));
             pen.skip(GAP);
@@ -159,30 +159,10 @@ fn draw_pool(pen: &mut Pen<'_>, pool: &Pool, place: Place, first: bool, ctx: &Co
     pen.right(&full, PERCENT, style);
 }
 
-pub fn label(device: &Device, ctx: &Context<'_>) -> String {
-    let devices = &ctx.snapshot.devices;
-    let with_runtime = devices.iter().any(|d| d.runtime != devices[0].runtime);
-    let id = pools::device_id(
-        devices,
-        &device.runtime,
-        device.device,
-        device.device_uid.as_deref(),
-    );
-    let runtime = if with_runtime {
-        format!("{}:", text::visible(&device.runtime))
-    } else {
-        String::new()
-    };
-    match &device.name {
-        Some(name) => format!("{runtime}{id} {}", text::visible(name)),
-        None => format!("{runtime}{id}"),
-    }
-}
-
 fn pools_of(devices: &[Device]) -> Vec<String> {
     let mut found: Vec<&str> = Vec::new();
     for pool in devices.iter().flat_map(|d| &d.pools) {
-        if pool.pool != CIRCULAR_BUFFERS && !found.contains(&pool.pool.as_str()) {
+        if !found.contains(&pool.pool.as_str()) {
             found.push(&pool.pool);
         }
     }

@@ -14,19 +14,20 @@ pub struct Layout {
     pub columns: Vec<(Column, usize)>,
     /// Sizes are written as short as can be.
     pub short: bool,
-    pub many_runtimes: bool,
 }
 
 /// All columns where there is room; else shorter sizes; else without the columns one misses least.
 pub fn layout(table: &Table, ctx: &Context<'_>, width: usize) -> Layout {
     let devices = &ctx.snapshot.devices;
-    let many_runtimes = devices.iter().any(|d| d.runtime != devices[0].runtime);
     let pools = devices.iter().flat_map(|device| &device.pools);
-    let largest = pools.filter_map(|pool| pool.capacity_bytes).max();
+    // Not every runtime says how much there is.
+    let largest = pools
+        .filter_map(|pool| pool.capacity_bytes.max(pool.peak_charged_bytes))
+        .max();
     let measure = Measure {
         units: ctx.units,
         largest: largest.unwrap_or(0),
-        many_runtimes,
+        many_runtimes: ctx.many_runtimes,
     };
     let mut columns = Column::all(table.pools());
     let mut short = false;
@@ -52,7 +53,6 @@ pub fn layout(table: &Table, ctx: &Context<'_>, width: usize) -> Layout {
     Layout {
         columns: columns.into_iter().zip(widths).collect(),
         short,
-        many_runtimes,
     }
 }
 

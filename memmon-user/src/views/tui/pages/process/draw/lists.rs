@@ -8,7 +8,7 @@ use super::super::{Context, ProcessPage, allocations::Column, sizes::Class};
 use crate::{
     tables::live::{DeviceAsk, LiveAllocation},
     views::{
-        diagnosis, pools,
+        diagnosis, text,
         tui::{
             draw::{length, pen::Pen},
             moment,
@@ -100,8 +100,10 @@ pub fn allocations(page: &mut ProcessPage, area: Rect, buffer: &mut Buffer, ctx:
 
 fn width(column: Column, ctx: &Context<'_>) -> usize {
     match column {
-        Column::Address => 12,
+        // Of user space: `0x7e0000000000`.
+        Column::Address => 14,
         Column::Pool => 8,
+        Column::Device if ctx.many_runtimes => 14,
         Column::Device => 9,
         Column::Requested | Column::Charged => ctx.units.width(false).max(10),
         Column::Age => AGE + 1,
@@ -137,15 +139,15 @@ fn age(age_ns: Option<u64>) -> String {
     )
 }
 
-/// `0`, `0-7`, `0,2`: their ids.
+/// `0`, `0-7`, `0,2`: their ids, behind the runtime (`cuda:0`) where there are several.
 fn devices(devices: &[DeviceAsk], ctx: &Context<'_>) -> String {
     if let [device] = devices {
         let uid = device.device_uid.as_deref();
-        return pools::device_id(&ctx.snapshot.devices, &device.runtime, device.device, uid);
+        return ctx.device(&device.runtime, device.device, uid);
     }
     let mut ids: Vec<i64> = devices.iter().filter_map(|device| device.device).collect();
     ids.sort_unstable();
-    match (ids.first(), ids.last()) {
+    let ids = match (ids.first(), ids.last()) {
         (Some(first), Some(last)) if (last - first + 1).unsigned_abs() == ids.len() as u64 => {
             format!("{first}-{last}")
         }
@@ -154,6 +156,10 @@ fn devices(devices: &[DeviceAsk], ctx: &Context<'_>) -> String {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(","),
+    };
+    match devices.first() {
+        Some(device) if ctx.many_runtimes => format!("{}:{ids}", text::visible(&device.runtime)),
+        _ => ids,
     }
 }
 
@@ -165,8 +171,14 @@ pub fn sizes(page: &ProcessPage, area: Rect, buffer: &mut Buffer, ctx: &Context<
     }
     let bytes = ctx.units.width(false).max(10);
     type Cell = fn(&Class, &Context<'_>) -> String;
+    // Pools of two runtimes may have one name.
+    let (pool_width, pool): (usize, Cell) = if ctx.many_runtimes {
+        (18, |class, _| format!("{} {}", class.runtime, class.pool))
+    } else {
+        (8, |class, _| class.pool.clone())
+    };
     let columns: [(&str, usize, Cell); 7] = [
-        ("POOL", 8, |class, _| class.pool.clone()),
+        ("POOL", pool_width, pool),
         ("SIZE", bytes, |class, ctx| {
             ctx.units.format(class.size, None, false)
         }),

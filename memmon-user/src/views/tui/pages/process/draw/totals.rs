@@ -6,10 +6,12 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::super::Context;
 use crate::{
-    tables::snapshot::{Process, Usage},
+    tables::{
+        order,
+        snapshot::{Process, Usage},
+    },
     views::{
-        pools::{self, CIRCULAR_BUFFERS},
-        text,
+        pools, text,
         tui::draw::{length, pen::Pen, spark::spark},
         units::{UNKNOWN, count_or_unknown},
     },
@@ -96,9 +98,7 @@ pub fn draw(
     };
     let mut rows: Vec<&Usage> = usage.iter().collect();
     rows.sort_by(|a, b| {
-        (a.device, &a.device_uid)
-            .cmp(&(b.device, &b.device_uid))
-            .then_with(|| pools::order(&a.pool, &b.pool))
+        order::of_places(a.place(), b.place()).then_with(|| pools::order(&a.pool, &b.pool))
     });
     if rows.is_empty() {
         Pen::new(buffer, area, 0, theme).put("It holds nothing.", theme.quiet());
@@ -194,25 +194,18 @@ fn past(process: &Process, usage: &Usage, cells: usize, ctx: &Context<'_>) -> St
 }
 
 fn device(usage: &Usage, ctx: &Context<'_>) -> String {
-    pools::device_id(
-        &ctx.snapshot.devices,
-        &usage.runtime,
-        usage.device,
-        usage.device_uid.as_deref(),
-    )
+    ctx.device(&usage.runtime, usage.device, usage.device_uid.as_deref())
 }
 
 fn capacity(usage: &Usage, ctx: &Context<'_>) -> Option<u64> {
-    let device = ctx.snapshot.devices.iter().find(|device| {
-        (&device.runtime, device.device, &device.device_uid)
-            == (&usage.runtime, usage.device, &usage.device_uid)
-    })?;
+    let mut devices = ctx.snapshot.devices.iter();
+    let device = devices.find(|device| device.place() == usage.place())?;
     let pool = device.pools.iter().find(|pool| pool.pool == usage.pool)?;
     pool.capacity_bytes
 }
 
 fn amount(usage: &Usage, bytes: Option<u64>, ctx: &Context<'_>) -> String {
-    if usage.pool == CIRCULAR_BUFFERS && bytes.is_none() {
+    if usage.uncharged {
         return "-".into();
     }
     let words = ctx
@@ -227,7 +220,7 @@ fn amount(usage: &Usage, bytes: Option<u64>, ctx: &Context<'_>) -> String {
 
 fn overhead(usage: &Usage, ctx: &Context<'_>) -> String {
     match (usage.charged_bytes, usage.requested_bytes) {
-        (None, _) if usage.pool == CIRCULAR_BUFFERS => "-".into(),
+        _ if usage.uncharged => "-".into(),
         (Some(charged), Some(requested)) => match charged.checked_sub(requested) {
             Some(bytes) => ctx.units.format(bytes, capacity(usage, ctx), true),
             None => UNKNOWN.into(),
