@@ -75,6 +75,7 @@ impl Veil {
             Fact::Start { .. }
             | Fact::Understood { .. }
             | Fact::Since { .. }
+            | Fact::Unseen { .. }
             | Fact::Inexact { .. }
             | Fact::Exact { .. }
             | Fact::Exited { .. }

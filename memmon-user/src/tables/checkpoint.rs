@@ -19,6 +19,7 @@ impl Tables {
             Fact::Process { proc, facts } => self.process(*proc, (**facts).clone()),
             Fact::Understood { proc, understood } => self.understood(*proc, *understood),
             Fact::Since { proc, since } => self.since(*proc, *since),
+            Fact::Unseen { proc, space } => self.unseen(*proc, *space),
             Fact::Inexact { proc } => self.inexact(*proc),
             Fact::Exact { proc } => self.exact(*proc),
             Fact::Exited { proc, at_ns } => self.exited(*proc, *at_ns),
@@ -143,6 +144,12 @@ impl Tables {
                 proc,
                 since: entry.since,
             });
+            for space in &entry.unseen {
+                facts.push(Fact::Unseen {
+                    proc,
+                    space: *space,
+                });
+            }
             if entry.inexact {
                 facts.push(Fact::Inexact { proc });
             }

@@ -11,7 +11,7 @@ use memmon_ebpf::ledger::RowKey;
 use super::{
     DeviceKey, KEPT, Tables,
     event::Event,
-    facts::{PoolCapacity, Proc, Since},
+    facts::{PoolCapacity, Proc},
     moment::Moment,
     snapshot::{Ending, Failure, Holder, Notice},
 };
@@ -59,7 +59,7 @@ impl Tables {
     /// What was free; none where what was held is not known for sure.
     fn free(&self, key: &RowKey, capacity: &PoolCapacity, moment: &Moment) -> Option<u64> {
         let process = self.processes.get(&key.proc)?;
-        if process.since == Since::Attach || process.inexact {
+        if !process.is_whole(key.space) {
             return None;
         }
         let held = match self.rows.get(key) {

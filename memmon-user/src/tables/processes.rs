@@ -1,6 +1,6 @@
 //! The process part of a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use memmon_ebpf::ledger::RowKey;
 
@@ -15,11 +15,20 @@ use super::{
 pub struct ProcessEntry {
     pub facts: ProcessFacts,
     pub since: Since,
+    /// Runtimes whose beginnings nobody saw, whatever `since` says of the others.
+    pub unseen: BTreeSet<u32>,
     /// None while it is not known; false where its library is not understood.
     pub understood: Option<bool>,
     pub exited_ns: Option<u64>,
     /// An allocation of it could not be read at all.
     pub inexact: bool,
+}
+
+impl ProcessEntry {
+    /// Whether all that it did with a runtime is known.
+    pub fn is_whole(&self, space: u32) -> bool {
+        self.since != Since::Attach && !self.unseen.contains(&space) && !self.inexact
+    }
 }
 
 impl Tables {
@@ -78,15 +87,21 @@ impl Tables {
         let ProcessEntry {
             facts,
             since,
+            unseen,
             understood,
             exited_ns,
             inexact,
         } = entry;
+        // It is the whole process's: of one part the beginning is missing.
+        let since = match rows.keys().any(|key| unseen.contains(&key.space)) {
+            true => Since::Attach,
+            false => *since,
+        };
         let usage: Vec<Usage> = rows
             .into_iter()
             .filter(|(_, (_, amounts))| amounts.ever_held())
             .map(|(key, (device, amounts))| {
-                self.usage_row(&key, &device, &amounts, *since != Since::Attach && !inexact)
+                self.usage_row(&key, &device, &amounts, entry.is_whole(key.space))
             })
             .collect();
         // Not even its rows could be kept: that there are none says nothing.

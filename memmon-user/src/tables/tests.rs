@@ -311,3 +311,33 @@ fn who_held_something_is_forgotten_last() {
     let later = tables.expired(EXITED_SHOWN_NS + 2 + all);
     assert_eq!((later.procs.len() as u64, later.early), (all, 0));
 }
+
+#[test]
+fn one_runtime_was_seen_and_another_was_not() {
+    let mut tables = tables();
+    let other = RowKey {
+        space: 1,
+        ..key(8, 0)
+    };
+    tables.unseen(1, 1);
+    tell(&mut tables, vec![(key(7, 0), row(64, 1))]);
+    // It has nothing of the other.
+    assert_eq!(tables.snapshot(String::new()).processes[0].since, "start");
+    tell(&mut tables, vec![(other, row(32, 1))]);
+    let snapshot = tables.snapshot(String::new());
+    let process = &snapshot.processes[0];
+    assert_eq!(process.since, "attach");
+    let exact: Vec<bool> = process
+        .usage
+        .iter()
+        .flatten()
+        .map(|row| row.exact)
+        .collect();
+    assert_eq!(exact, [true, false]);
+    // It is told to others, too.
+    let mut copy = Tables::default();
+    for fact in tables.checkpoint() {
+        copy.apply(&fact);
+    }
+    assert_eq!(copy.snapshot(String::new()), snapshot);
+}
