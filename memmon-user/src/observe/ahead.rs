@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     ffi::OsString,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
     thread,
 };
 
@@ -22,6 +24,7 @@ use crate::{
         Fact,
         facts::{Proc, Since},
     },
+    target::identity,
 };
 
 /// Processes whose mappings are kept in mind: of those that end, few have not been heard of yet.
@@ -53,11 +56,16 @@ impl Mappings {
         }
     }
 
-    /// Forgets what this process has mapped; none where that is not all known.
-    fn take(&mut self, pid: u32) -> Option<Vec<(Option<FileId>, String)>> {
-        let files = self.of_process.remove(&pid)?;
-        self.order.retain(|known| *known != pid);
-        (files.len() < MOST_FILES).then_some(files)
+    /// What this process has mapped; none where that is not all known.
+    fn of(&self, pid: u32) -> Option<Vec<(Option<FileId>, String)>> {
+        let files = self.of_process.get(&pid)?;
+        (files.len() < MOST_FILES).then(|| files.clone())
+    }
+
+    fn forget(&mut self, pid: u32) {
+        if self.of_process.remove(&pid).is_some() {
+            self.order.retain(|known| *known != pid);
+        }
     }
 }
 
@@ -110,6 +118,18 @@ fn understand(found: &[Found], runtimes: &Runtimes) -> Understandings {
 }
 
 impl Observer {
+    /// The words of the command, where this is the process that was started by them: one that has ended has a command line
+    /// no more.
+    pub(super) fn started_as(&self, pid: u32, comm: &str) -> Option<Vec<String>> {
+        let words = self.options.command.as_ref()?;
+        let program = Path::new(words.first()?).file_name()?;
+        let is_it = identity::parent(pid) == Some(std::process::id())
+            && !comm.is_empty()
+            && program.as_bytes().starts_with(comm.as_bytes());
+        let text = |word: &OsString| word.to_string_lossy().into_owned();
+        is_it.then(|| words.iter().map(text).collect())
+    }
+
     pub(super) fn attach_ahead(&mut self, found: Vec<Found>) {
         for found in found {
             debug!("{}: may be mapped", found.path.display());
@@ -132,7 +152,11 @@ impl Observer {
             let (pid, is_met) = (watched.pid, !watched.uses.is_empty());
             // What it inherited has no notices.
             let is_forked = watched.forked;
-            let mapped = self.mappings.take(pid);
+            let mapped = self.mappings.of(pid);
+            // What has become another program may have mapped that one before this is heard of.
+            if !identity::is_running(pid) {
+                self.mappings.forget(pid);
+            }
             if is_met || is_forked || self.lost_notices > 0 {
                 continue;
             }

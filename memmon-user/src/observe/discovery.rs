@@ -282,7 +282,7 @@ impl Observer {
             // It may have another name by now.
             return;
         }
-        let facts = match identity::Identity::read(pid) {
+        let mut facts = match identity::Identity::read(pid) {
             Ok(identity) => process_facts(&identity),
             Err(_) => ProcessFacts {
                 pid,
@@ -290,6 +290,9 @@ impl Observer {
                 ..ProcessFacts::default()
             },
         };
+        if facts.command.is_empty() {
+            facts.command = self.started_as(pid, &facts.comm).unwrap_or_default();
+        }
         self.processes.insert(
             proc,
             Watched {
