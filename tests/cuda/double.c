@@ -49,6 +49,7 @@ struct CUmemPool_st {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct context *contexts, *primary[DEVICES];
+static int retained[DEVICES];
 static struct block *blocks, *unused;
 static struct mapping *mappings;
 static size_t taken[DEVICES];
@@ -195,6 +196,15 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *to, CUdevice device) {
     pthread_mutex_lock(&lock);
     if (!primary[device]) primary[device] = new_context(device);
     *to = (CUcontext)primary[device];
+    retained[device]++;
+    return out(CUDA_SUCCESS);
+}
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+    if (device < 0 || device >= DEVICES) return CUDA_ERROR_INVALID_DEVICE;
+    pthread_mutex_lock(&lock);
+    if (retained[device] == 0) return out(CUDA_ERROR_INVALID_CONTEXT);
+    if (--retained[device] == 0) end_all_of(primary[device]);
     return out(CUDA_SUCCESS);
 }
 

@@ -60,6 +60,7 @@ typedef struct {
     X(cuCtxPushCurrent_v2, (CUcontext))                                                                                \
     X(cuCtxPopCurrent_v2, (CUcontext *))                                                                               \
     X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                                                               \
+    X(cuDevicePrimaryCtxRelease_v2, (CUdevice))                                                                        \
     X(cuDevicePrimaryCtxReset_v2, (CUdevice))                                                                          \
     X(cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                                          \
     X(cuMemAllocPitch_v2, (CUdeviceptr *, size_t *, size_t, size_t, unsigned))                                         \

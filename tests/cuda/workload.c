@@ -372,6 +372,18 @@ static void reset(void) {
     gone_with(primary[last]);
 }
 
+// What a primary context has ends with whoever retains it last.
+static void release(void) {
+    CUcontext again;
+    work_on(0);
+    must("cuDevicePrimaryCtxRetain", cuDevicePrimaryCtxRetain(&again, 0));
+    allocate(2718);
+    must("cuDevicePrimaryCtxRelease", cuDevicePrimaryCtxRelease_v2(0));
+    allocate(2719);
+    must("cuDevicePrimaryCtxRelease", cuDevicePrimaryCtxRelease_v2(0));
+    gone_with(primary[0]);
+}
+
 static void tell(const char *step) {
     printf("{\"step\":\"%s\",\"allocations\":%d,\"frees\":%d,\"failed_frees\":%d,\"live\":[", step, allocations, frees,
            failed_frees);
@@ -418,5 +430,7 @@ int main(int argc, char **argv) {
     tell("threads");
     reset();
     tell("reset");
+    release();
+    tell("release");
     return 0;
 }

@@ -135,7 +135,20 @@ static void set(int which) {
         at_;                                                                                                           \
     })
 
+// Every thread begins with the first device.
+static void *without_a_word(void *nothing) {
+    device = 0;
+    TAKE(hipMalloc, "DEVICE", 321);
+    void *one = TAKE(hipHostMalloc, "HOST", 4321, 0);
+    FREE(hipHostFree(one), one);
+    return nothing;
+}
+
 static void memory(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, without_a_word, NULL);
+    pthread_join(thread, NULL);
+    without_a_word(NULL);
     for (size_t i = 1; i <= 40; i++) {
         set((int)i % 2);
         void *a = TAKE(hipMalloc, "DEVICE", 1000 * i);

@@ -1,5 +1,6 @@
 //! Support for the end-to-end tests.
 
+pub mod c;
 pub mod check;
 pub mod disk;
 mod elf_damage;
@@ -8,6 +9,7 @@ pub mod fixture;
 pub mod lab;
 pub mod maps;
 pub mod memmon;
+pub mod optional;
 pub mod people;
 pub mod prometheus;
 pub mod raw;

@@ -20,38 +20,16 @@ use serde_json::{Value, json};
 
 use crate::{
     memmon::{Daemon, Ward, process},
+    optional::needs,
     raw::Connection,
 };
 
-/// A file of the tests, as arguments name it.
-pub fn source(name: &str) -> String {
-    format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs the C compiler in this folder.
-pub fn cc(dir: &Path, arguments: &[&str]) -> Result<()> {
-    let status = Command::new("cc")
-        .args(["-O2", "-Wall", "-Wextra", "-Werror"])
-        .args(arguments)
-        .current_dir(dir)
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc {arguments:?}");
-    Ok(())
-}
-
-/// A file that `cargo xtask test` fetches. Says so where it is not there.
-pub fn fetched(name: &str) -> Option<PathBuf> {
-    let lab = std::env::var_os("MEMMON_LAB").unwrap_or_default();
+/// A file that `cargo xtask test` fetches.
+pub fn fetched(name: &str) -> Result<PathBuf> {
+    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
     let file = Path::new(&lab).join(name);
-    if !file.exists() {
-        println!(
-            "not run: {} is not there: `cargo xtask test` fetches it where it can be had",
-            file.display()
-        );
-        return None;
-    }
-    Some(file)
+    needs(&file)?;
+    Ok(file)
 }
 
 /// The daemon's counters are of all processes.

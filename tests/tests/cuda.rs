@@ -1,12 +1,18 @@
 //! CUDA: all of the profile on a double of the driver's API, and the genuine libraries as far as they go without a GPU.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use memmon_tests::witness::{cc, fetched, observed, source};
+use memmon_tests::{
+    c::{cc, source},
+    memmon::binary,
+    optional::NotRun,
+    witness::{fetched, observed},
+};
 
 /// The double of the driver's API.
 fn driver(dir: &Path) -> Result<()> {
@@ -20,7 +26,6 @@ fn driver(dir: &Path) -> Result<()> {
 }
 
 /// Every function, contexts on two devices, threads, and what fails: linked with the library, and loading it.
-#[test]
 fn the_driver() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dir = directory.path();
@@ -58,14 +63,13 @@ fn the_driver() -> Result<()> {
             command
         })
         .with_context(|| program.to_owned())?;
-        ensure!(steps.len() == 8, "{steps:?}");
+        ensure!(steps.len() == 9, "{steps:?}");
         println!("{program}: as the program says at {}", steps.join(", "));
     }
     Ok(())
 }
 
 /// The runtime on the driver, both doubles: each byte is counted once, and told by what the program called.
-#[test]
 fn the_runtime_on_the_driver() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let dir = directory.path();
@@ -112,14 +116,9 @@ fn caller(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Two copies of the runtime in one process, as wheels bring them, and no driver.
-#[test]
 fn genuine_runtimes_without_a_driver() -> Result<()> {
-    let (Some(twelve), Some(thirteen)) = (
-        fetched("cuda/libcudart.so.12"),
-        fetched("cuda/libcudart.so.13"),
-    ) else {
-        return Ok(());
-    };
+    let twelve = fetched("cuda/libcudart.so.12")?;
+    let thirteen = fetched("cuda/libcudart.so.13")?;
     let directory = tempfile::tempdir()?;
     let program = caller(directory.path())?;
     failing(&["cuda-runtime"], &program, &[&twelve])?;
@@ -128,16 +127,42 @@ fn genuine_runtimes_without_a_driver() -> Result<()> {
 }
 
 /// The driver is there and finds no device: its own calls fail, and so do the runtime's, before they get to it.
-#[test]
 fn a_genuine_driver_without_a_device() -> Result<()> {
-    let (Some(driver), Some(runtime)) = (
-        fetched("cuda/libcuda.so.1"),
-        fetched("cuda/libcudart.so.12"),
-    ) else {
-        return Ok(());
-    };
+    let driver = fetched("cuda/libcuda.so.1")?;
+    let runtime = fetched("cuda/libcudart.so.12")?;
     let directory = tempfile::tempdir()?;
     let program = caller(directory.path())?;
     failing(&["cuda"], &program, &[&driver])?;
     failing(&["cuda", "cuda-runtime"], &program, &[&driver, &runtime])
 }
+
+/// Every workload that this machine can run, on a real GPU: equal to its own statistics.
+fn on_a_gpu() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let script = |words: &[&OsStr]| -> Result<Output> {
+        let mut command = Command::new("python3");
+        command.arg(source("cuda/gpu.py")).args(words);
+        command.output().context("python3 is needed for this test")
+    };
+    let built = directory.path().as_os_str();
+    let output = script(&["--build".as_ref(), built])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let output = script(&["--built".as_ref(), built, binary().as_os_str()])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if output.status.code() == Some(77) {
+        let why = said.trim().trim_start_matches("not run: ").to_owned();
+        return Err(NotRun(why).into());
+    }
+    ensure!(output.status.success(), "{said}");
+    println!("{said}");
+    Ok(())
+}
+
+memmon_tests::cases![
+    the_driver,
+    the_runtime_on_the_driver,
+    genuine_runtimes_without_a_driver,
+    a_genuine_driver_without_a_device,
+    on_a_gpu,
+];

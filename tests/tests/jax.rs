@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -11,23 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     memmon::Daemon,
     record::{Recorded, acquainted, same},
+    witness::fetched,
 };
 
-/// None where the package could not be had.
-fn python() -> Option<PathBuf> {
-    let lab = std::env::var_os("MEMMON_LAB")?;
-    let python = Path::new(&lab).join("jax/bin/python");
-    python.exists().then_some(python)
-}
-
-#[test]
 fn arrays() -> Result<()> {
-    let Some(python) = python() else {
-        println!(
-            "not run: there is no jax in MEMMON_LAB; `cargo xtask test` installs it where it can"
-        );
-        return Ok(());
-    };
+    let python = fetched("jax/bin/python")?;
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut child = Command::new(python)
         .arg(here.join("jax/program.py"))
@@ -50,3 +38,5 @@ fn arrays() -> Result<()> {
     same(&daemon, &program, "jax-cpu", |_, bytes| Some(bytes))?;
     program.end()
 }
+
+memmon_tests::cases![arrays,];

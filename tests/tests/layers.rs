@@ -14,44 +14,33 @@ use memmon::{
     observe::{Observation, Options, Runtimes},
     tables::live::{Inspect, LiveAsk},
 };
-use memmon_tests::memmon::{Daemon, Ward, process};
+use memmon_tests::{
+    c::{cc, source},
+    memmon::{Daemon, Ward, process},
+};
 use tokio::sync::oneshot;
 
 fn build(dir: &Path) -> Result<()> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("layers");
-    let compile = |args: &[&str]| -> Result<()> {
-        let status = Command::new("cc").args(args).current_dir(dir).status();
-        ensure!(
-            status.context("cc is needed for this test")?.success(),
-            "cc {args:?}"
-        );
-        Ok(())
-    };
-    let source = |name: &str| sources.join(name).display().to_string();
+    let [lower, upper, program] =
+        ["lower", "upper", "program"].map(|name| source(&format!("layers/{name}.c")));
     for (library, from, needs) in [
-        ("liblower.so.1", "lower.c", None),
-        ("libupper.so.1", "upper.c", Some("./liblower.so.1")),
+        ("liblower.so.1", &lower, None),
+        ("libupper.so.1", &upper, Some("./liblower.so.1")),
     ] {
         let soname = format!("-Wl,-soname,{library}");
-        let from = source(from);
-        let mut args = vec!["-shared", "-fPIC", "-O1", &soname, "-o", library, &from];
+        let mut args = vec!["-shared", "-fPIC", &soname, "-o", library, from];
         args.extend(needs);
-        compile(&args)?;
+        cc(dir, &args)?;
     }
-    compile(&[
-        "-O1",
-        "-o",
-        "program",
-        &source("program.c"),
-        "./libupper.so.1",
-        "./liblower.so.1",
-        "-Wl,-rpath,$ORIGIN",
-    ])
+    let libraries = ["./libupper.so.1", "./liblower.so.1", "-Wl,-rpath,$ORIGIN"];
+    cc(
+        dir,
+        &[&["-o", "program", &program][..], &libraries].concat(),
+    )
 }
 
 fn profiles() -> [PathBuf; 2] {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
-    ["layers-lower.toml", "layers-upper.toml"].map(|name| folder.join(name))
+    ["lower", "upper"].map(|name| source(&format!("profiles/layers-{name}.toml")).into())
 }
 
 /// Key, bytes, device, function.

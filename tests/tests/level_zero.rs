@@ -11,9 +11,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
+    c::{cc, source},
     lab::{Step, Workload},
     memmon::{Daemon, process},
+    optional::needs,
     raw::Connection,
+    record::acquainted,
 };
 use serde_json::{Value, json};
 
@@ -23,33 +26,17 @@ const DRIVER: &str = "/usr/lib/x86_64-linux-gnu/libze_intel_gpu.so.1";
 const COUNTS: &str = "level-zero";
 const LABELS: &str = "level-zero-loader";
 
-/// Says what keeps the tests from being run.
-fn missing() -> bool {
-    let absent = [LOADER, DRIVER]
+fn need_driver() -> Result<()> {
+    [LOADER, DRIVER]
         .into_iter()
-        .find(|file| !Path::new(file).exists());
-    if let Some(file) = absent {
-        println!(
-            "not run on Level Zero: {file} is not there; `cargo xtask test` installs it where it can be had"
-        );
-    }
-    absent.is_some()
+        .try_for_each(|file| needs(Path::new(file)))
 }
 
 /// One of `tests/level-zero`, compiled.
-fn compiled(dir: &Path, source: &str, name: &str, flags: &[&str]) -> Result<PathBuf> {
-    let path = dir.join(name);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("level-zero");
-    let status = Command::new("cc")
-        .args(["-g0", "-O1"])
-        .args(flags)
-        .arg("-o")
-        .arg(&path)
-        .arg(folder.join(source))
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc: {status}");
-    Ok(path)
+fn compiled(dir: &Path, from: &str, name: &str, flags: &[&str]) -> Result<PathBuf> {
+    let from = source(&format!("level-zero/{from}"));
+    cc(dir, &[flags, &["-o", name, &from]].concat())?;
+    Ok(dir.join(name))
 }
 
 /// The program, on this many devices that the driver emulates: it writes the commands for one into a file, where it is
@@ -216,10 +203,7 @@ fn observed(way: &str, devices: u32, args: &[&str], counts: &[&str]) -> Result<S
     let mut before = Workload::spawn(emulated(&program, "both", 1))?;
     before.expect_step()?;
     let daemon = Daemon::start(args)?;
-    daemon.wait_for("its process", |snapshot| {
-        let mut all = snapshot.processes.iter();
-        all.find(|process| process.pid == before.pid()).map(|_| ())
-    })?;
+    acquainted(&daemon, before.pid())?;
     // Start times are told in hundredths of a second: surely after the attachment.
     thread::sleep(Duration::from_millis(30));
     let mut command = emulated(&program, way, devices);
@@ -256,11 +240,8 @@ fn functions(seen: &Seen) -> Vec<&str> {
 
 const FUNCTIONS: [&str; 3] = ["zeMemAllocDevice", "zeMemAllocHost", "zeMemAllocShared"];
 
-#[test]
 fn through_the_loader() -> Result<()> {
-    if missing() {
-        return Ok(());
-    }
+    need_driver()?;
     for devices in [1, 2] {
         let seen = observed("loader", devices, &[], &[COUNTS])?;
         assert_eq!(seen.problems, [""; 0]);
@@ -270,11 +251,8 @@ fn through_the_loader() -> Result<()> {
 }
 
 /// Past the loader: no symbol tells where the driver's functions are.
-#[test]
 fn through_the_drivers_table() -> Result<()> {
-    if missing() {
-        return Ok(());
-    }
+    need_driver()?;
     for devices in [1, 2] {
         let seen = observed("table", devices, &[], &[COUNTS])?;
         assert_eq!(seen.problems, [""; 0]);
@@ -284,11 +262,8 @@ fn through_the_drivers_table() -> Result<()> {
 }
 
 /// What comes through the loader comes to the driver, too, and counts once.
-#[test]
 fn both_ways_in_one_process() -> Result<()> {
-    if missing() {
-        return Ok(());
-    }
+    need_driver()?;
     for devices in [1, 2] {
         let seen = observed("both", devices, &[], &[COUNTS])?;
         assert_eq!(functions(&seen), FUNCTIONS);
@@ -297,11 +272,8 @@ fn both_ways_in_one_process() -> Result<()> {
 }
 
 /// Where the driver is not known, the loader's functions count by themselves.
-#[test]
 fn the_loader_alone() -> Result<()> {
-    if missing() {
-        return Ok(());
-    }
+    need_driver()?;
     let only = ["--runtime", LABELS];
     let seen = observed("loader", 2, &only, &[LABELS])?;
     assert_eq!(functions(&seen), FUNCTIONS);
@@ -309,11 +281,8 @@ fn the_loader_alone() -> Result<()> {
 }
 
 /// Nothing of it is lost because another driver, in the same process, is known.
-#[test]
 fn a_driver_that_is_not_known_beside_one_that_is() -> Result<()> {
-    if missing() {
-        return Ok(());
-    }
+    need_driver()?;
     let seen = observed("apart", 2, &[], &[COUNTS, LABELS])?;
     assert_eq!(functions(&seen), FUNCTIONS);
     Ok(())
@@ -321,10 +290,10 @@ fn a_driver_that_is_not_known_beside_one_that_is() -> Result<()> {
 
 /// A double of the drivers of 2024 and later, which do not run here. What they export are functions of their own; and
 /// they have another interface (OpenCL), whose calls of those are none of the program's: it is counted elsewhere.
-#[test]
 fn exports_beside_the_table() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let library = ["-shared", "-fPIC", "-fno-ipa-icf"];
+    // Two functions alike must stay two, and be called.
+    let library = ["-O1", "-shared", "-fPIC", "-fno-ipa-icf"];
     compiled(dir.path(), "double.c", "libze_intel_gpu.so.1", &library)?;
     let program = compiled(dir.path(), "exports.c", "exports", &[])?;
     let start = || {
@@ -335,10 +304,7 @@ fn exports_beside_the_table() -> Result<()> {
     let mut before = start()?;
     before.expect_step()?;
     let daemon = Daemon::start(&[])?;
-    daemon.wait_for("its process", |snapshot| {
-        let mut all = snapshot.processes.iter();
-        all.find(|process| process.pid == before.pid()).map(|_| ())
-    })?;
+    acquainted(&daemon, before.pid())?;
     thread::sleep(Duration::from_millis(30));
     let mut workload = start()?;
     workload.expect_step()?;
@@ -358,3 +324,12 @@ fn exports_beside_the_table() -> Result<()> {
     println!("a double: 60 allocations by its table, 60 by its exports, 120 by another interface");
     Ok(())
 }
+
+memmon_tests::cases![
+    through_the_loader,
+    through_the_drivers_table,
+    both_ways_in_one_process,
+    the_loader_alone,
+    a_driver_that_is_not_known_beside_one_that_is,
+    exports_beside_the_table,
+];

@@ -10,9 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
+    c::{cc, source},
     lab::{Step, Workload},
     memmon::{Daemon, Ward},
+    optional::needs,
     raw::Connection,
+    record::acquainted,
 };
 use serde_json::{Value, json};
 
@@ -25,40 +28,23 @@ const POCLS: &str = "Portable Computing";
 const INTELS: &str = "Intel";
 
 /// What `cargo xtask test` installs of Python's packages.
-fn environment() -> Option<PathBuf> {
-    let root = Path::new(&std::env::var_os("MEMMON_LAB")?).join("opencl");
-    root.join("bin/python").exists().then_some(root)
+fn environment() -> Result<PathBuf> {
+    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
+    let root = Path::new(&lab).join("opencl");
+    needs(&root.join("bin/python"))?;
+    Ok(root)
 }
 
-/// Says what keeps a test from being run.
-fn missing(what: &str, files: &[&Path]) -> bool {
-    let absent = files.iter().find(|file| !file.exists());
-    if let Some(file) = absent {
-        println!(
-            "not run on {what}: {} is not there; `cargo xtask test` installs it where it can be had",
-            file.display()
-        );
-    }
-    absent.is_some()
-}
-
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("opencl")
-        .join(name)
+fn need(files: &[&str]) -> Result<()> {
+    files.iter().try_for_each(|file| needs(Path::new(file)))
 }
 
 /// The workload in C; it opens the libraries that it is told to.
 fn program(dir: &Path) -> Result<PathBuf> {
-    let program = dir.join("workload");
-    let status = Command::new("cc")
-        .args(["-g0", "-O1", "-Wno-deprecated-declarations", "-o"])
-        .arg(&program)
-        .arg(source("workload.c"))
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc: {status}");
-    Ok(program)
+    let from = source("opencl/workload.c");
+    let old_functions_too = "-Wno-deprecated-declarations";
+    cc(dir, &[old_functions_too, "-o", "workload", &from])?;
+    Ok(dir.join("workload"))
 }
 
 /// With Intel's libraries.
@@ -220,7 +206,9 @@ fn observed(command: impl Fn() -> Command, buffers: &str) -> Result<(Seen, u64)>
     // Whoever has them open lets them be found.
     let mut before = start(command())?;
     let daemon = Daemon::start(&[])?;
-    attached(&daemon, before.0.id())?;
+    acquainted(&daemon, before.0.id())?;
+    // Start times are told in hundredths of a second: surely after the attachment.
+    thread::sleep(Duration::from_millis(30));
     let mut workload = Workload::spawn(command())?;
     workload.expect_step()?;
     let step = workload.expect_step()?;
@@ -251,29 +239,12 @@ fn start(mut command: Command) -> Result<Ward> {
     Ok(ward)
 }
 
-/// Waits until the process is known.
-fn attached(daemon: &Daemon, pid: u32) -> Result<()> {
-    daemon.wait_for("its process", |snapshot| {
-        snapshot
-            .processes
-            .iter()
-            .find(|process| process.pid == pid)
-            .map(|_| ())
-    })?;
-    // Start times are told in hundredths of a second: surely after the attachment.
-    thread::sleep(Duration::from_millis(30));
-    Ok(())
-}
-
 fn functions(seen: &Seen) -> Vec<&str> {
     seen.functions.iter().map(String::as_str).collect()
 }
 
-#[test]
 fn pocl_through_the_loader() -> Result<()> {
-    if missing("pocl", &[LOADER.as_ref(), POCL.as_ref(), HEADER.as_ref()]) {
-        return Ok(());
-    }
+    need(&[LOADER, POCL, HEADER])?;
     let dir = tempfile::tempdir()?;
     let program = program(dir.path())?;
     let command = || {
@@ -295,11 +266,8 @@ fn pocl_through_the_loader() -> Result<()> {
 
 /// As a loader of the program's own calls it: no symbol tells where its functions are. It gives up references of its
 /// own, which are none of the program's.
-#[test]
 fn pocl_through_its_table() -> Result<()> {
-    if missing("pocl", &[POCL.as_ref(), HEADER.as_ref()]) {
-        return Ok(());
-    }
+    need(&[POCL, HEADER])?;
     let dir = tempfile::tempdir()?;
     let program = program(dir.path())?;
     let command = || {
@@ -312,20 +280,13 @@ fn pocl_through_its_table() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn intel_through_the_loader_and_without() -> Result<()> {
-    let Some(root) = environment() else {
-        println!("not run on Intel's OpenCL: the environment `opencl` is not there");
-        return Ok(());
-    };
+    let root = environment()?;
     let folder = root.join("lib");
     let [loader, implementation] =
         ["libOpenCL.so.1", "libintelocl.so"].map(|name| folder.join(name));
-    if missing(
-        "Intel's OpenCL",
-        &[&loader, &implementation, HEADER.as_ref()],
-    ) {
-        return Ok(());
+    for file in [&loader, &implementation, Path::new(HEADER)] {
+        needs(file)?;
     }
     let dir = tempfile::tempdir()?;
     let program = program(dir.path())?;
@@ -350,18 +311,12 @@ fn intel_through_the_loader_and_without() -> Result<()> {
 }
 
 /// It carries a loader of its own, under a name of its own.
-#[test]
 fn pyopencl() -> Result<()> {
-    let Some(root) = environment() else {
-        println!("not run on PyOpenCL: the environment `opencl` is not there");
-        return Ok(());
-    };
-    if missing("PyOpenCL", &[POCL.as_ref()]) {
-        return Ok(());
-    }
+    let root = environment()?;
+    need(&[POCL])?;
     let command = || {
         let mut command = Command::new(root.join("bin/python"));
-        command.arg(source("buffers.py")).arg(POCLS);
+        command.arg(source("opencl/buffers.py")).arg(POCLS);
         command
     };
     let (_, count) = observed(command, "opencl")?;
@@ -370,20 +325,14 @@ fn pyopencl() -> Result<()> {
 }
 
 /// Three layers see each of these: SYCL's functions, OpenCL's, and the loader where the context came from.
-#[test]
 fn sycl_counts_once() -> Result<()> {
-    let Some(root) = environment() else {
-        println!("not run on SYCL: the environment `opencl` is not there");
-        return Ok(());
-    };
+    let root = environment()?;
     let libraries = ["libsycl.so.9", "libintelocl.so"].map(|name| root.join("lib").join(name));
-    if missing("SYCL", &[&libraries[0], &libraries[1]]) {
-        return Ok(());
-    }
+    libraries.iter().try_for_each(|library| needs(library))?;
     let command = || {
         let mut command = Command::new(root.join("bin/python"));
         with_intel(&mut command, &root);
-        command.arg(source("usm.py")).arg("opencl:cpu");
+        command.arg(source("opencl/usm.py")).arg("opencl:cpu");
         command
     };
     let (seen, count) = observed(command, "opencl")?;
@@ -394,3 +343,11 @@ fn sycl_counts_once() -> Result<()> {
     println!("SYCL on OpenCL: {count} allocations");
     Ok(())
 }
+
+memmon_tests::cases![
+    pocl_through_the_loader,
+    pocl_through_its_table,
+    intel_through_the_loader_and_without,
+    pyopencl,
+    sycl_counts_once,
+];

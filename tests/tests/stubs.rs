@@ -9,38 +9,31 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
+    c::{cc, source},
     memmon::{Daemon, run},
     record::{Recorded, acquainted, same},
 };
 use serde_json::Value;
 
-fn compile(dir: &Path, args: &[&str]) -> Result<()> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs");
-    let status = Command::new("cc")
-        .args(["-O1", "-g0", "-pthread", "-I"])
-        .arg(&sources)
-        .args(args)
-        .current_dir(dir)
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc {args:?}");
-    Ok(())
-}
-
 /// The library and a program that uses it.
 fn build(dir: &Path, library: &str, program: &str) -> Result<PathBuf> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs");
-    let source = |name: &str| sources.join(format!("{name}.c")).display().to_string();
+    let c = |name: &str| source(&format!("stubs/{name}.c"));
     let file = format!("{library}.so.1");
     let soname = format!("-Wl,-soname,{file}");
-    compile(
+    cc(
         dir,
-        &["-shared", "-fPIC", &soname, "-o", &file, &source(library)],
+        &[
+            "-shared",
+            "-fPIC",
+            "-pthread",
+            &soname,
+            "-o",
+            &file,
+            &c(library),
+        ],
     )?;
-    compile(
-        dir,
-        &["-o", program, &source(program), &file, "-Wl,-rpath,$ORIGIN"],
-    )?;
+    let here = "-Wl,-rpath,$ORIGIN";
+    cc(dir, &["-pthread", "-o", program, &c(program), &file, here])?;
     Ok(dir.join(program))
 }
 

@@ -20,15 +20,20 @@ use memmon::{
         snapshot::{Snapshot, Usage},
     },
 };
-use memmon_tests::memmon::{Ward, process};
+use memmon_tests::{
+    c::{cc, source},
+    memmon::{Ward, process},
+    optional::{NotRun, needs},
+};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 const DRIVERS: &str = "/usr/share/vulkan/icd.d";
 
 /// A manifest of lavapipe, and the environment that has the loader take this driver alone.
-fn lavapipe() -> Option<(&'static str, PathBuf)> {
-    manifest("lvp_icd")
+fn lavapipe() -> Result<(&'static str, PathBuf)> {
+    let missing = "there is no lavapipe (Debian: mesa-vulkan-drivers)";
+    Ok(manifest("lvp_icd").ok_or_else(|| NotRun(missing.to_owned()))?)
 }
 
 fn manifest(beginning: &str) -> Option<(&'static str, PathBuf)> {
@@ -92,13 +97,13 @@ impl Truth {
     }
 }
 
-/// The program, in a folder of its own; none where this system has no Vulkan to build it with.
-fn built(folder: &Path) -> Result<Option<PathBuf>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/program.c");
+/// The program, in a folder of its own.
+fn built(folder: &Path) -> Result<PathBuf> {
+    let source = source("vulkan/program.c");
     let program = folder.join("program");
     let built = Command::new("cc")
         .args(["-O1", "-Wall", "-Werror", "-o"])
-        .args([&program, &source])
+        .args([program.as_os_str(), source.as_ref()])
         .arg("-l:libvulkan.so.1")
         .output()
         .context("cc is needed for this test")?;
@@ -108,10 +113,10 @@ fn built(folder: &Path) -> Result<Option<PathBuf>> {
             why.contains("libvulkan.so.1"),
             "the program does not build: {why}"
         );
-        println!("not run: there is no libvulkan.so.1 (Debian: libvulkan1)");
-        return Ok(None);
+        let missing = "there is no libvulkan.so.1 (Debian: libvulkan1)";
+        return Err(NotRun(missing.to_owned()).into());
     }
-    Ok(Some(program))
+    Ok(program)
 }
 
 /// Runs until it has said what it did; ends with its input.
@@ -227,18 +232,14 @@ fn same(observation: &Observation, pid: u32, truth: &Truth, runtime: &str) -> Re
 }
 
 /// Linked, asked of the instance, asked of the device: to the driver they are the same.
-#[test]
 fn wherever_the_function_comes_from() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let Some(program) = built(folder.path())? else {
-        return Ok(());
-    };
-    let mut drivers = vec![lavapipe()];
-    drivers.push(manifest("radeon_icd"));
+    let program = built(folder.path())?;
+    // The second driver computes nothing without hardware, but allocates.
+    let drivers = [Some(lavapipe()?), manifest("radeon_icd")];
     for (variable, driver) in drivers.into_iter().flatten() {
         let run = |from: &str| {
             let mut command = Command::new(&program);
-            // The second driver computes nothing without hardware, but allocates.
             command
                 .arg(from)
                 .env(variable, &driver)
@@ -264,20 +265,13 @@ fn wherever_the_function_comes_from() -> Result<()> {
         }
         observation.stop();
     }
-    if lavapipe().is_none() {
-        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
-    }
     Ok(())
 }
 
 /// Where nobody looks into the drivers, the loader counts what goes through it; and nothing else.
-#[test]
 fn the_loader_alone() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (Some(program), Some((variable, driver))) = (built(folder.path())?, lavapipe()) else {
-        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
-        return Ok(());
-    };
+    let (program, (variable, driver)) = (built(folder.path())?, lavapipe()?);
     let run = |from: &str| {
         let mut command = Command::new(&program);
         command.arg(from).env(variable, &driver);
@@ -300,20 +294,22 @@ fn the_loader_alone() -> Result<()> {
 
 /// A driver of which nobody knows where its functions are, beside one that is understood and mapped, too: what goes
 /// through the loader is counted there. With two devices and two kinds of memory.
-#[test]
 fn a_driver_that_nobody_understands() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (Some(program), Some((variable, lavapipe))) = (built(folder.path())?, lavapipe()) else {
-        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
-        return Ok(());
-    };
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/driver.c");
+    let (program, (variable, lavapipe)) = (built(folder.path())?, lavapipe()?);
     let driver = folder.path().join("libvulkan_double.so");
-    let status = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-o"])
-        .args([&driver, &source])
-        .status()?;
-    ensure!(status.success(), "cc {}", source.display());
+    let library = [
+        "-Wno-unused-parameter",
+        "-shared",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-o",
+    ];
+    let from = source("vulkan/driver.c");
+    cc(
+        folder.path(),
+        &[&library[..], &["libvulkan_double.so", &from]].concat(),
+    )?;
     let manifest = folder.path().join("double_icd.json");
     let icd = serde_json::json!({
         "file_format_version": "1.0.0",
@@ -357,14 +353,11 @@ fn a_driver_that_nobody_understands() -> Result<()> {
 }
 
 /// What is found in the file is what vkGetDeviceProcAddr hands out.
-#[test]
 fn the_drivers_own_functions() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let Some(program) = built(folder.path())? else {
-        return Ok(());
-    };
-    let mut judged = 0;
-    for (variable, driver) in [lavapipe(), manifest("radeon_icd")].into_iter().flatten() {
+    let program = built(folder.path())?;
+    let drivers = [Some(lavapipe()?), manifest("radeon_icd")];
+    for (variable, driver) in drivers.into_iter().flatten() {
         let mut command = Command::new(&program);
         command
             .env(variable, driver)
@@ -390,10 +383,6 @@ fn the_drivers_own_functions() -> Result<()> {
             free.offset,
             allocate.file.display()
         );
-        judged += 1;
-    }
-    if judged == 0 {
-        println!("not run: there is no lavapipe (Debian: mesa-vulkan-drivers)");
     }
     Ok(())
 }
@@ -422,18 +411,12 @@ impl Buffers {
 }
 
 /// Its buffers are parts of Vulkan's blocks: these are counted, once. Without Vulkan in sight, the buffers are.
-#[test]
 fn buffers_of_wgpu() -> Result<()> {
     let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
     let python = Path::new(&lab).join("wgpu/bin/python");
-    let (true, Some((variable, driver))) = (python.is_file(), lavapipe()) else {
-        println!(
-            "not run: there is no wgpu in {} or no lavapipe",
-            python.display()
-        );
-        return Ok(());
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("vulkan/buffers.py");
+    needs(&python)?;
+    let (variable, driver) = lavapipe()?;
+    let script = source("vulkan/buffers.py");
     let run = || -> Result<(Ward, Buffers)> {
         let mut command = Command::new(&python);
         command
@@ -490,3 +473,11 @@ fn buffers_of_wgpu() -> Result<()> {
     observation.stop();
     Ok(())
 }
+
+memmon_tests::cases![
+    wherever_the_function_comes_from,
+    the_loader_alone,
+    a_driver_that_nobody_understands,
+    the_drivers_own_functions,
+    buffers_of_wgpu,
+];

@@ -154,10 +154,11 @@ pub fn run(
             }
             op::PENDING => match PENDING.get_ptr(&memory::slot(spec, process)) {
                 // SAFETY: a map value stays readable until the program ends.
-                Some(pending) if unsafe { (*pending).proc } != 0 => unsafe {
+                Some(pending) if unsafe { (*pending).proc } == process.proc => unsafe {
                     (*pending).outputs[instr.imm as usize & 7]
                 },
-                _ => 0,
+                // A call that was none of ours at its entry, or began before anybody observed it.
+                _ => return Outcome::NoEvent,
             },
             op::CARRIED => {
                 memory::memmon_carried(process.proc, spec.space, process.tid, instr.imm as u32)

@@ -78,6 +78,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context("cannot start")?;
+    runtime.spawn(heap::trim());
     let result = runtime.block_on(async {
         match args.command {
             None if args.watch.query => query::main(&args.watch).await,

@@ -17,83 +17,17 @@ use iced_x86::{
     OpKind, Register,
 };
 
+use super::state::{Place, State, Value, ZERO};
 use crate::elf::{Library, abi::ARGUMENTS};
 
 /// Code that is read at a time.
 const PAGE: u64 = 4_096;
 /// The longest instruction.
 const LONGEST: usize = 15;
-/// Slots that are remembered of the stack, and of what else was written on one way.
-const MAX_CELLS: usize = 4_096;
 /// Calls within one another.
 const MAX_CALLS: usize = 8;
 /// Ways that wait to be followed.
 const MAX_WAITING: usize = 4_096;
-
-/// What is known of eight bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Value {
-    Unknown,
-    /// A number, or an address in the library.
-    Known(u64),
-    /// A place in the table that the caller passes.
-    Table(i64),
-    /// A place on the stack, from where it was at the start.
-    Stack(i64),
-    /// What lies at this address of the library.
-    At(u64),
-}
-
-impl Value {
-    fn plus(self, delta: i64) -> Self {
-        match self {
-            Self::Known(value) => Self::Known(value.wrapping_add_signed(delta)),
-            Self::Table(offset) => Self::Table(offset.wrapping_add(delta)),
-            Self::Stack(offset) => Self::Stack(offset.wrapping_add(delta)),
-            Self::Unknown | Self::At(_) => Self::Unknown,
-        }
-    }
-}
-
-/// A place that can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
-    Table(i64),
-    Stack(i64),
-    Image(u64),
-}
-
-impl Place {
-    fn of(value: Value) -> Option<Self> {
-        match value {
-            Value::Known(address) => Some(Self::Image(address)),
-            Value::Table(offset) => Some(Self::Table(offset)),
-            Value::Stack(offset) => Some(Self::Stack(offset)),
-            Value::Unknown | Value::At(_) => None,
-        }
-    }
-
-    fn plus(self, delta: i64) -> Self {
-        match self {
-            Self::Image(address) => Self::Image(address.wrapping_add_signed(delta)),
-            Self::Table(offset) => Self::Table(offset.wrapping_add(delta)),
-            Self::Stack(offset) => Self::Stack(offset.wrapping_add(delta)),
-        }
-    }
-}
-
-/// A vector register, eight bytes each.
-type Lanes = [Value; 4];
-
-#[derive(Clone, Debug)]
-struct State {
-    general: [Value; 16],
-    vector: [Lanes; 16],
-    cells: BTreeMap<Place, Value>,
-    /// Where the calls that it is in return to.
-    returns: Vec<u64>,
-    depth: u32,
-}
 
 /// How far it is gone.
 #[derive(Clone, Copy, Debug)]
@@ -149,92 +83,6 @@ pub(super) fn follow(
     }
     follower.run();
     follower.found
-}
-
-impl State {
-    fn entry() -> Self {
-        let mut state = Self {
-            general: [Value::Unknown; 16],
-            vector: [[Value::Unknown; 4]; 16],
-            cells: BTreeMap::new(),
-            returns: Vec::new(),
-            depth: 0,
-        };
-        state.set(Register::RSP, Value::Stack(0));
-        state.set(ARGUMENTS[1], Value::Table(0));
-        state
-    }
-
-    fn get(&self, register: Register) -> Value {
-        let full = register.full_register();
-        let known = full.is_gpr64() && register == full;
-        let value = known.then(|| self.general.get(full.number())).flatten();
-        value.copied().unwrap_or(Value::Unknown)
-    }
-
-    fn set(&mut self, register: Register, value: Value) {
-        let full = register.full_register();
-        if full.is_gpr64()
-            && let Some(slot) = self.general.get_mut(full.number())
-        {
-            *slot = value;
-        }
-    }
-
-    fn lanes(&self, register: Register) -> Lanes {
-        let lanes = register
-            .is_vector_register()
-            .then(|| self.vector.get(register.number()));
-        lanes.flatten().copied().unwrap_or([Value::Unknown; 4])
-    }
-
-    /// What an instruction of this width leaves in the rest of the register depends on its encoding.
-    fn set_lanes(&mut self, register: Register, [a, b, c, d]: Lanes) {
-        if register.is_vector_register()
-            && let Some(slot) = self.vector.get_mut(register.number())
-        {
-            *slot = if register.is_xmm() {
-                [a, b, Value::Unknown, Value::Unknown]
-            } else {
-                [a, b, c, d]
-            };
-        }
-    }
-
-    /// What lies there, eight bytes wide.
-    fn load(&self, place: Option<Place>) -> Value {
-        let Some(place) = place else {
-            return Value::Unknown;
-        };
-        match (self.cells.get(&place), place) {
-            (Some(value), _) => *value,
-            (None, Place::Image(address)) => Value::At(address),
-            (None, _) => Value::Unknown,
-        }
-    }
-
-    fn store(&mut self, place: Place, value: Value) {
-        // A slot that is overlapped is not what it was.
-        for delta in -7..8 {
-            if delta != 0 {
-                self.cells.remove(&place.plus(delta));
-            }
-        }
-        if self.cells.len() < MAX_CELLS || self.cells.contains_key(&place) {
-            self.cells.insert(place, value);
-        }
-    }
-
-    /// What a call leaves undefined.
-    fn clobber(&mut self) {
-        for register in ARGUMENTS
-            .into_iter()
-            .chain([Register::RAX, Register::R10, Register::R11])
-        {
-            self.set(register, Value::Unknown);
-        }
-        self.vector = [[Value::Unknown; 4]; 16];
-    }
 }
 
 struct Follower<'a> {
@@ -413,7 +261,7 @@ impl Follower<'_> {
             state.cells.clear();
         } else if memory {
             let width = instruction.memory_size().size().clamp(1, 64);
-            if let Some(place) = place(instruction, state) {
+            if let Some(place) = state.place(instruction) {
                 for delta in (0..width).step_by(8) {
                     self.store(state, place.plus(delta as i64), Value::Unknown);
                 }
@@ -446,7 +294,7 @@ impl Follower<'_> {
         match instruction.mnemonic() {
             Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Cmp | Mnemonic::Test => {}
             Mnemonic::Push => {
-                let value = source(instruction, 0, state);
+                let value = state.source(instruction, 0);
                 let top = state.get(Register::RSP).plus(-8);
                 state.set(Register::RSP, top);
                 if let Some(place) = Place::of(top) {
@@ -460,15 +308,17 @@ impl Follower<'_> {
                 state.set(to, value);
             }
             Mnemonic::Lea if to.is_gpr64() => {
-                let value = place(instruction, state).map_or(Value::Unknown, |place| match place {
-                    Place::Table(offset) => Value::Table(offset),
-                    Place::Stack(offset) => Value::Stack(offset),
-                    Place::Image(address) => Value::Known(address),
-                });
+                let value = state
+                    .place(instruction)
+                    .map_or(Value::Unknown, |place| match place {
+                        Place::Table(offset) => Value::Table(offset),
+                        Place::Stack(offset) => Value::Stack(offset),
+                        Place::Image(address) => Value::Known(address),
+                    });
                 state.set(to, value);
             }
             Mnemonic::Mov if to.is_gpr64() => {
-                let value = source(instruction, 1, state);
+                let value = state.source(instruction, 1);
                 state.set(to, value);
             }
             // The upper half becomes zero.
@@ -476,8 +326,8 @@ impl Follower<'_> {
                 state.set(to, Value::Known(instruction.immediate(1)));
             }
             Mnemonic::Mov if to_memory && instruction.memory_size().size() == 8 => {
-                let value = source(instruction, 1, state);
-                if let Some(place) = place(instruction, state) {
+                let value = state.source(instruction, 1);
+                if let Some(place) = state.place(instruction) {
                     self.store(state, place, value);
                 }
             }
@@ -531,7 +381,7 @@ impl Follower<'_> {
                     let lanes = state.lanes(instruction.op1_register());
                     self.store_lanes(instruction, state, &lanes);
                 } else {
-                    let lanes = lanes(instruction, 1, state);
+                    let lanes = state.lanes_of(instruction, 1);
                     state.set_lanes(to, lanes);
                 }
             }
@@ -540,7 +390,7 @@ impl Follower<'_> {
                     OpKind::Register if instruction.op_register(last).is_vector_register() => {
                         state.lanes(instruction.op_register(last))[0]
                     }
-                    _ => source(instruction, last, state),
+                    _ => state.source(instruction, last),
                 };
                 if to_memory {
                     self.store_lanes(instruction, state, &[value]);
@@ -555,7 +405,7 @@ impl Follower<'_> {
                     let value = state.lanes(instruction.op1_register())[1];
                     self.store_lanes(instruction, state, &[value]);
                 } else {
-                    let value = source(instruction, last, state);
+                    let value = state.source(instruction, last);
                     state.set_lanes(to, [low, value, ZERO, ZERO]);
                 }
             }
@@ -564,7 +414,7 @@ impl Follower<'_> {
                     let value = state.lanes(instruction.op1_register())[0];
                     self.store_lanes(instruction, state, &[value]);
                 } else {
-                    let value = source(instruction, last, state);
+                    let value = state.source(instruction, last);
                     state.set_lanes(to, [value, high, ZERO, ZERO]);
                 }
             }
@@ -576,7 +426,7 @@ impl Follower<'_> {
             | Mnemonic::Vmovlhps
                 if to.is_xmm() =>
             {
-                let second = lanes(instruction, last, state)[0];
+                let second = state.lanes_of(instruction, last)[0];
                 state.set_lanes(to, [low, second, ZERO, ZERO]);
             }
             Mnemonic::Pinsrq | Mnemonic::Vpinsrq => {
@@ -586,7 +436,7 @@ impl Follower<'_> {
                 } else {
                     state.lanes(to)
                 };
-                let value = source(instruction, from, state);
+                let value = state.source(instruction, from);
                 let both = match instruction.immediate8() & 1 {
                     0 => [value, kept[1]],
                     _ => [kept[0], value],
@@ -595,7 +445,7 @@ impl Follower<'_> {
             }
             Mnemonic::Vinserti128 | Mnemonic::Vinsertf128 if to.is_ymm() => {
                 let [a, b, c, d] = state.lanes(instruction.op1_register());
-                let [low, high, ..] = lanes(instruction, 2, state);
+                let [low, high, ..] = state.lanes_of(instruction, 2);
                 let all = match instruction.immediate8() & 1 {
                     0 => [low, high, c, d],
                     _ => [a, b, low, high],
@@ -614,7 +464,7 @@ impl Follower<'_> {
     }
 
     fn store_lanes(&mut self, instruction: &Instruction, state: &mut State, lanes: &[Value]) {
-        let Some(place) = place(instruction, state) else {
+        let Some(place) = state.place(instruction) else {
             return;
         };
         let count = instruction.memory_size().size() / 8;
@@ -624,8 +474,6 @@ impl Follower<'_> {
     }
 }
 
-const ZERO: Value = Value::Known(0);
-
 fn same(instruction: &Instruction) -> bool {
     instruction.op1_kind() == OpKind::Register
         && instruction.op0_register() == instruction.op1_register()
@@ -633,47 +481,4 @@ fn same(instruction: &Instruction) -> bool {
 
 fn is_immediate(instruction: &Instruction, operand: u32) -> bool {
     instruction.try_immediate(operand).is_ok()
-}
-
-/// What a general operand of eight bytes holds.
-fn source(instruction: &Instruction, operand: u32, state: &State) -> Value {
-    match instruction.op_kind(operand) {
-        OpKind::Register => state.get(instruction.op_register(operand)),
-        OpKind::Memory if instruction.memory_size().size() == 8 => {
-            state.load(place(instruction, state))
-        }
-        OpKind::Memory => Value::Unknown,
-        _ => instruction
-            .try_immediate(operand)
-            .map_or(Value::Unknown, Value::Known),
-    }
-}
-
-/// What a vector operand holds.
-fn lanes(instruction: &Instruction, operand: u32, state: &State) -> Lanes {
-    if instruction.op_kind(operand) == OpKind::Register {
-        let lanes = state.lanes(instruction.op_register(operand));
-        return lanes;
-    }
-    let mut lanes = [ZERO; 4];
-    let place = place(instruction, state);
-    let count = instruction.memory_size().size() / 8;
-    for (lane, delta) in lanes.iter_mut().take(count).zip((0..).step_by(8)) {
-        *lane = state.load(place.map(|place| place.plus(delta)));
-    }
-    lanes
-}
-
-/// Where the memory operand lies.
-fn place(instruction: &Instruction, state: &State) -> Option<Place> {
-    if instruction.is_ip_rel_memory_operand() {
-        return Some(Place::Image(instruction.ip_rel_memory_address()));
-    }
-    if instruction.memory_index() != Register::None
-        || instruction.segment_prefix() != Register::None
-    {
-        return None;
-    }
-    let displacement = instruction.memory_displacement64().cast_signed();
-    Place::of(state.get(instruction.memory_base()).plus(displacement))
 }

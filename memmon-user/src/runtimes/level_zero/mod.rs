@@ -1,6 +1,7 @@
 //! Intel's Level Zero: the driver's functions, which no symbol table names as they are called.
 
 mod follow;
+mod state;
 mod tables;
 #[cfg(test)]
 mod tests;

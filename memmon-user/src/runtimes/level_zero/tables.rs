@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::follow::{Limits, Stores, Value, follow};
+use super::{
+    follow::{Limits, Stores, follow},
+    state::Value,
+};
 use crate::elf::Library;
 
 /// A function of the API.

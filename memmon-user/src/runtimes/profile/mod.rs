@@ -1,35 +1,29 @@
 //! Profiles: a runtime described in TOML, and what it compiles to.
 //!
-//! text → [`read`] → [`Profile`] → [`check`] → [`Profile::compile`] → [`CompiledProbe`]s, whose
-//! programs the BPF interpreter runs (and [`evaluate`] in plain Rust, for tests).
+//! text → [`document`] → [`Profile`] → [`check`] → [`program`]: [`CompiledProbe`]s, which the BPF
+//! interpreter runs (and [`evaluate`] in plain Rust, for tests).
 
-mod arithmetic;
-mod blocks;
 mod check;
-mod compile;
+mod document;
 mod error;
-pub mod evaluate;
-mod explain;
 mod expression;
-pub mod glob;
-mod lower;
-mod read;
-mod registers;
+mod program;
 pub mod report;
 mod resolvers;
-mod schema;
 #[cfg(test)]
 mod tests;
-mod tokens;
-mod values;
 
 use std::{fs::File, io::Read as _, path::Path, sync::Arc};
 
-pub use check::check_set;
-pub use compile::CompiledProbe;
-pub use error::{Problem, ProfileError, Suggestion};
-pub use explain::disassemble;
-pub use schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern};
+pub use self::{
+    check::check_set,
+    document::{
+        glob,
+        schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern},
+    },
+    error::{Problem, ProfileError, Suggestion},
+    program::{compile::CompiledProbe, evaluate, explain::disassemble},
+};
 
 /// No profile is anywhere near this long.
 const MAX_BYTES: u64 = 1 << 20;
@@ -88,7 +82,7 @@ pub fn parse(file: &str, text: &str) -> Result<Profile, Vec<ProfileError>> {
 
 fn parse_source(source: error::Source) -> Result<Profile, Vec<ProfileError>> {
     let source = Arc::new(source);
-    let profile = read::read(source)?;
+    let profile = document::read::read(source)?;
     let errors = check::check(&profile);
     if errors.is_empty() {
         Ok(profile)

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::{
     ProfileError, check,
-    explain::{disassemble, reads},
+    document::schema::{At, Probe, Profile, SymbolPattern},
+    program::explain::{disassemble, reads},
     resolvers,
-    schema::{At, Probe, Profile, SymbolPattern},
 };
 
 /// The runtimes known, one a line, and below the table what their status rests on.

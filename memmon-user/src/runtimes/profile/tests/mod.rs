@@ -11,7 +11,9 @@ use memmon_ebpf::spec::{Action, MAX_INSTRS, flag};
 use super::{
     CompiledProbe, Profile, builtin, check_set,
     evaluate::{Hit, Outcome, evaluate},
-    explain, load, report, resolvers,
+    load,
+    program::explain,
+    report, resolvers,
 };
 use crate::target::memory::Memory;
 
@@ -249,6 +251,14 @@ fn a_c_api_reaches_its_arguments_from_the_return() {
         panic!("no begin");
     };
     assert_eq!((outputs[3], outputs[4], mask), (4096, 4096, 0b1_1001));
+
+    // It began before anybody observed it: there is no pointer to read.
+    let nothing_pending = Hit {
+        pending: None,
+        ..hit
+    };
+    let commit = &probe(&probes, "allocated").spec;
+    assert_eq!(evaluate(commit, &nothing_pending, &memory), Outcome::None);
 
     // A failed call left the pointer unset: it is not read.
     let failed = Hit {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use memmon_ebpf::spec::{REGISTERS, reg};
 
-use super::{error::Problem, lower::Id};
+use super::lower::Id;
+use crate::runtimes::profile::error::Problem;
 
 /// Which register holds what, while the steps are walked through.
 #[derive(Debug)]

@@ -6,10 +6,12 @@ use memmon_ebpf::spec::{Action, reg};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    error::{Errors, Problem, ProfileError, Source},
-    expression::{self, Expression, Node, OUTPUTS},
     schema::{At, Formula, Library, Pool, Probe, Profile, SCHEMA, SymbolPattern},
     values::{Reader, Table, Value, find, kind, span_of},
+};
+use crate::runtimes::profile::{
+    error::{Errors, Problem, ProfileError, Source},
+    expression::{self, Expression, Node, OUTPUTS},
 };
 
 /// What is remembered, in place of `requested`.

@@ -9,16 +9,18 @@ use memmon_ebpf::{
 
 use super::{
     blocks::{self, Block},
-    error::{Errors, Problem, ProfileError},
-    expression::{Expression, Node, OUTPUTS},
     lower::{Graph, Id, Lowering, Value},
     registers::Registers,
+};
+use crate::runtimes::profile::{
+    document::schema::{At, Formula, Library, Probe, Profile, SymbolPattern},
+    error::{Errors, Problem, ProfileError},
+    expression::{Expression, Node, OUTPUTS},
     resolvers,
-    schema::{At, Formula, Library, Probe, Profile, SymbolPattern},
 };
 
 /// The constant that tells apart where a probe stands several times.
-pub(super) const INDEX: &str = "index";
+pub(in crate::runtimes::profile) const INDEX: &str = "index";
 
 /// A probe, ready to be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Profile {
         }
     }
 
-    pub(super) fn compile_probe(
+    pub(in crate::runtimes::profile) fn compile_probe(
         &self,
         probe: &Probe,
         constants: &BTreeMap<String, i64>,

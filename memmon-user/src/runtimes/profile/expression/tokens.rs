@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use super::{
-    error::Problem,
-    expression::{SyntaxError, is_name},
-};
+use super::{SyntaxError, is_name};
+use crate::runtimes::profile::error::Problem;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

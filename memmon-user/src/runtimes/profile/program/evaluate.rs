@@ -5,7 +5,7 @@ use memmon_ebpf::{
     spec::{BLOCK_WORDS, Instr, MAX_INSTRS, NOTHING, ProbeSpec, REGISTERS, op, reg, width},
 };
 
-use super::arithmetic;
+use crate::runtimes::profile::expression::arithmetic;
 use crate::target::memory::Memory;
 
 /// What a probe finds when it is hit.
@@ -122,10 +122,12 @@ fn step(
             return load(memory, address, width::U64);
         }
         op::RET => Some(hit.returned),
-        op::PENDING => index.ok().and_then(|index| {
-            let pending = hit.pending.unwrap_or_default();
-            pending.get(index).copied()
-        }),
+        op::PENDING => {
+            let Some(pending) = hit.pending else {
+                return Step::End(Outcome::None);
+            };
+            index.ok().and_then(|index| pending.get(index).copied())
+        }
         op::CARRIED => index.ok().and_then(|index| {
             let carried = hit.carried.unwrap_or_default();
             carried.get(index).copied()

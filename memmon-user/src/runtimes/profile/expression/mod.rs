@@ -16,14 +16,15 @@
 //! Unlike in C, `&` and `|` bind tighter than comparisons. Everything is an unsigned 64-bit
 //! number; `+`, `-`, `*` wrap around.
 
+pub(super) mod arithmetic;
+mod tokens;
+
 use std::ops::Range;
 
 use memmon_ebpf::spec::{NOTHING, reg, width};
 
-use super::{
-    error::{Problem, Suggestion},
-    tokens::{Kind, Token, error, tokens},
-};
+use self::tokens::{Kind, Token, error, tokens};
+use crate::runtimes::profile::error::{Problem, Suggestion};
 
 /// How deep an expression may nest.
 const MAX_DEPTH: usize = 64;

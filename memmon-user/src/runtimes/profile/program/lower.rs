@@ -7,11 +7,10 @@ use std::{
 
 use memmon_ebpf::spec::{Action, op, width};
 
-use super::{
-    arithmetic,
+use crate::runtimes::profile::{
+    document::schema::{Formula, Probe},
     error::{Problem, ProfileError, Source, Suggestion},
-    expression::{Binary, Expression, Node, VALUES},
-    schema::{Formula, Probe},
+    expression::{Binary, Expression, Node, VALUES, arithmetic},
 };
 
 /// How deep expressions and the names they use may nest.

@@ -43,7 +43,8 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use memmon_ebpf::spec::Action;
 
-use super::{error::Source, expression::Expression, glob};
+use super::glob;
+use crate::runtimes::profile::{error::Source, expression::Expression};
 
 /// The version of the format that this program reads.
 pub const SCHEMA: i64 = 1;
@@ -65,11 +66,11 @@ pub struct Profile {
     pub tested: String,
     pub pools: BTreeMap<u32, Pool>,
     pub libraries: Vec<Library>,
-    pub(super) source: Arc<Source>,
+    pub(in crate::runtimes::profile) source: Arc<Source>,
     /// Where the name stands in the file.
-    pub(super) name_span: Range<usize>,
-    pub(super) layer_span: Range<usize>,
-    pub(super) pools_span: Range<usize>,
+    pub(in crate::runtimes::profile) name_span: Range<usize>,
+    pub(in crate::runtimes::profile) layer_span: Range<usize>,
+    pub(in crate::runtimes::profile) pools_span: Range<usize>,
 }
 
 /// A pool of memory of the runtime.
@@ -89,8 +90,8 @@ pub struct Library {
     pub throws: bool,
     pub constants: BTreeMap<String, i64>,
     pub probes: Vec<Probe>,
-    pub(super) span: Range<usize>,
-    pub(super) name_spans: Vec<Range<usize>>,
+    pub(in crate::runtimes::profile) span: Range<usize>,
+    pub(in crate::runtimes::profile) name_spans: Vec<Range<usize>>,
 }
 
 /// One place in the library and what passes there.
@@ -114,9 +115,9 @@ pub struct Probe {
     pub lets: BTreeMap<String, Formula>,
     /// By output register.
     pub outputs: [Option<Formula>; 8],
-    pub(super) span: Range<usize>,
-    pub(super) at_span: Range<usize>,
-    pub(super) symbol_spans: Vec<Range<usize>>,
+    pub(in crate::runtimes::profile) span: Range<usize>,
+    pub(in crate::runtimes::profile) at_span: Range<usize>,
+    pub(in crate::runtimes::profile) symbol_spans: Vec<Range<usize>>,
 }
 
 /// Where in the function the probe stands.
@@ -174,14 +175,14 @@ pub struct Formula {
     pub text: String,
     pub expression: Expression,
     /// Where the value stands in the file.
-    pub(super) span: Range<usize>,
+    pub(in crate::runtimes::profile) span: Range<usize>,
     /// Where the expression's first byte stands in the file, where the file holds it literally.
-    pub(super) base: Option<usize>,
+    pub(in crate::runtimes::profile) base: Option<usize>,
 }
 
 impl Formula {
     /// Where a part of the expression stands in the file.
-    pub(super) fn locate(&self, part: &Range<usize>) -> Range<usize> {
+    pub(in crate::runtimes::profile) fn locate(&self, part: &Range<usize>) -> Range<usize> {
         match self.base {
             Some(base) => base + part.start..base + part.end,
             None => self.span.clone(),

@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::error::{Errors, Problem, Source, Suggestion};
+use crate::runtimes::profile::error::{Errors, Problem, Source, Suggestion};
 
 pub(super) type Table<'a> = DeTable<'a>;
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use memmon_ebpf::spec::{Action, Instr, ProbeSpec, flag, op, reg, width};
 
-use super::check::output_name;
+use crate::runtimes::profile::check::output_name;
 
 /// The program, one instruction a line.
 pub fn disassemble(spec: &ProbeSpec) -> String {
