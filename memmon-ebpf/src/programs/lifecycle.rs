@@ -81,26 +81,31 @@ pub fn exit(ctx: &TracePointContext) {
     let proc = known(tgid, tid).map_or(0, |process| process.proc);
     ledger::thread_ended(proc, tid);
     // Again: its flags may be others by now.
-    let Some(process) = known(tgid, tid) else {
-        return;
-    };
+    let process = known(tgid, tid);
     let at = setting(&EXIT_GROUP_DEAD_AT) as usize;
     if at == 0 {
         // The process may live on in its other threads: userspace looks.
-        emit::control(ControlKind::Exit, &process, |record| {
-            record.flags = process.flags | MAYBE;
-        });
+        if let Some(process) = process {
+            emit::control(ControlKind::Exit, &process, |record| {
+                record.flags = process.flags | MAYBE;
+            });
+        }
         return;
     }
     // SAFETY: userspace read the offset from the tracepoint's own description.
     let group_dead = unsafe { ctx.read_at::<u8>(at) }.unwrap_or(0);
-    if group_dead != 0 {
-        let _ = PROCS.remove(&tgid);
-        let _ = SCOPE.remove(&tgid);
-        emit::control(ControlKind::Exit, &process, |record| {
-            record.flags = process.flags;
-        });
+    if group_dead == 0 {
+        return;
     }
+    // Of one that never was observed, too: nobody else would take it out.
+    let _ = SCOPE.remove(&tgid);
+    let Some(process) = process else {
+        return;
+    };
+    let _ = PROCS.remove(&tgid);
+    emit::control(ControlKind::Exit, &process, |record| {
+        record.flags = process.flags;
+    });
 }
 
 pub fn fork(ctx: &TracePointContext) {

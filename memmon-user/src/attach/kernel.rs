@@ -33,6 +33,8 @@ pub struct Settings {
     pub narrowed: bool,
     /// Children of a pid in scope come into it.
     pub inherit_scope: bool,
+    /// Probes at functions' returns will be placed, as far as one can tell.
+    pub returns: bool,
     /// Bytes of the history ring; a power of two, at least a page.
     pub history_bytes: u32,
     /// Live allocations that can be remembered.
@@ -46,6 +48,7 @@ impl Default for Settings {
         Self {
             narrowed: false,
             inherit_scope: false,
+            returns: false,
             history_bytes: 8 << 20,
             live_entries: 1 << 20,
             map_entries: Vec::new(),
@@ -209,7 +212,15 @@ impl Kernel {
             let id = program.attach("sched", event).map_err(failed)?;
             lifecycle.insert(name, program.take_link(id).map_err(failed)?);
         }
-        load(&mut ebpf, entry)?;
+        let harmful_returns = features
+            .release
+            .has_harmful_returns()
+            .then(|| features.release.text.clone());
+        let returns_loaded = settings.returns && harmful_returns.is_none();
+        match returns_loaded {
+            true => load_both(&mut ebpf, [entry, at_return])?,
+            false => load(&mut ebpf, entry)?,
+        }
         let rings = Rings::take(&mut ebpf)?;
         let kernel = Self {
             specs: take(&mut ebpf, "SPECS")?,
@@ -230,11 +241,8 @@ impl Kernel {
             ebpf,
             entry,
             at_return,
-            returns_loaded: false,
-            harmful_returns: features
-                .release
-                .has_harmful_returns()
-                .then(|| features.release.text.clone()),
+            returns_loaded,
+            harmful_returns,
         };
         Ok((kernel, rings))
     }
@@ -405,6 +413,35 @@ fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<()> {
     program.load().map_err(|source| KernelError::Program {
         name,
         source: Box::new(source),
+    })
+}
+
+/// To verify each takes long, and they can be verified side by side.
+fn load_both(ebpf: &mut Ebpf, names: [&'static str; 2]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let mut loading = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some(name) = names.into_iter().find(|wanted| *wanted == name) else {
+                continue;
+            };
+            loading.push(scope.spawn(move || {
+                let failed = |source| KernelError::Program {
+                    name,
+                    source: Box::new(source),
+                };
+                let program: &mut UProbe = program.try_into().map_err(failed)?;
+                program.load().map_err(failed)
+            }));
+        }
+        if loading.len() < names.len() {
+            return Err(KernelError::Missing("a program"));
+        }
+        loading.into_iter().try_for_each(|loading| {
+            // It does nothing that could panic; if it did, so should this.
+            loading
+                .join()
+                .unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
     })
 }
 

@@ -461,7 +461,7 @@ impl Observing {
     pub fn options(&self, filter: Filter) -> Options {
         Options {
             filter,
-            descendants_only: false,
+            command: None,
             history_bytes: self.history_bytes,
             live_entries: self.live_entries,
             map_entries: self.map_entries.clone(),

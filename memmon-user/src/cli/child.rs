@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 use nix::{
-    sys::signal::{Signal, kill},
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
     unistd::Pid,
 };
 use tokio::{
@@ -57,18 +61,38 @@ impl Child {
 
     /// Waits for its end, passing signals on: from the thread that waits, for it may take a right to
     /// signal what the command has become.
-    pub async fn wait(mut self) -> Result<ExitStatus, Failure> {
+    pub async fn wait(mut self) -> Result<Ended, Failure> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        let mut child = self.child;
-        let mut ended = tokio::task::spawn_blocking(move || child.wait());
+        let mut ended = tokio::task::spawn_blocking(move || {
+            loop {
+                match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+                    Err(Errno::EINTR) => {}
+                    ended => return ended,
+                }
+            }
+        });
         loop {
             tokio::select! {
-                waited = &mut ended => return Ok(waited?.context("cannot wait for the command")?),
+                waited = &mut ended => {
+                    waited?.context("cannot wait for the command")?;
+                    return Ok(Ended(self.child));
+                }
                 Some(signal) = self.signals.recv() => {
                     let _ = kill(pid, signal);
                 }
             }
         }
+    }
+}
+
+/// A command that has ended, and of which it can still be said who it was.
+#[derive(Debug)]
+pub struct Ended(process::Child);
+
+impl Ended {
+    /// How it ended. From here on nothing is left of it.
+    pub fn status(mut self) -> Result<ExitStatus, Failure> {
+        Ok(self.0.wait().context("cannot wait for the command")?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::{ExitCode, ExitStatus},
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,7 +42,7 @@ pub async fn main(args: &Record) -> Result<ExitCode, Failure> {
     let target = Target::create(&args.file, args.force).map_err(of_target)?;
     let filter = args.scope.filter(&args.runtimes);
     let mut options = args.observing.options(filter.clone());
-    options.descendants_only = !args.command.is_empty();
+    options.command = (!args.command.is_empty()).then(|| args.command.clone());
     let ends = Ends::new()?;
     let observation = match Observation::start(options, runtimes, args.observing.refresh()) {
         Ok(observation) => observation,
@@ -109,7 +109,7 @@ async fn record(
     recorder.finish()?;
     match ended {
         Ended::AsAsked => Ok(ExitCode::SUCCESS),
-        Ended::Command(status) => Ok(child::code(status)),
+        Ended::Command(ended) => Ok(child::code(ended.status()?)),
         Ended::Full => {
             eprintln!("memmon-ebpf: it has the size that --max-size allows");
             Ok(ExitCode::SUCCESS)
@@ -122,7 +122,7 @@ async fn record(
 
 enum Ended {
     AsAsked,
-    Command(ExitStatus),
+    Command(child::Ended),
     Full,
     Observation,
 }
@@ -144,7 +144,7 @@ async fn ending(args: &Record, ends: &mut Ends, child: Option<Child>) -> Result<
     };
     // Signals are the command's.
     tokio::select! {
-        status = child.wait() => status.map(Ended::Command),
+        ended = child.wait() => ended.map(Ended::Command),
         () = timeout => Ok(Ended::AsAsked),
     }
 }

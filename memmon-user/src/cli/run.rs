@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{
     args::Run,
-    child::{Child, code},
+    child::{Child, Ended, code},
     exit::Failure,
     logging, rights, tracy,
 };
@@ -22,7 +22,7 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
         ..Filter::default()
     };
     let options = Options {
-        descendants_only: true,
+        command: Some(run.command.clone()),
         ..run.observing.options(filter)
     };
     let listener = tracy::bind(&run.tracy).await?;
@@ -38,13 +38,14 @@ pub async fn main(run: &Run) -> Result<ExitCode, Failure> {
     // It has what this thread has so far: the caller's rights.
     let child = Child::start(&run.command);
     rights::keep_for_command(run.output.file.as_deref())?;
-    let status = match child {
+    let ended = match child {
         Ok(child) => child.wait().await,
         Err(failure) => Err(failure),
     };
     drop(held);
     let last = observation.snapshot(Filter::default()).await;
     tracy::stop(tracy).await;
+    let status = ended.and_then(Ended::status);
     observation.stop();
     let status = status?;
     if let Some(last) = last {

@@ -9,7 +9,13 @@ use std::{
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
-use perf_event::{Builder, Sampler, data::Record, events::Software};
+use perf_event::{
+    Builder, Sampler,
+    data::{Mmap2, Record},
+    events::Software,
+};
+
+use super::scan::FileId;
 
 /// Watches every CPU.
 #[expect(missing_debug_implementations, reason = "the sampler has none")]
@@ -22,7 +28,12 @@ pub struct MappingWatch {
 /// Something was mapped executable, or notices were lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    Mapped { pid: u32, file_name: String },
+    Mapped {
+        pid: u32,
+        file_name: String,
+        /// None where the kernel does not say.
+        file: Option<FileId>,
+    },
     Lost,
 }
 
@@ -60,10 +71,12 @@ impl MappingWatch {
                     Ok(Record::Mmap2(mmap)) => notices.push(Notice::Mapped {
                         pid: mmap.pid,
                         file_name: base_name(&mmap.filename),
+                        file: file_of(&mmap),
                     }),
                     Ok(Record::Mmap(mmap)) => notices.push(Notice::Mapped {
                         pid: mmap.pid,
                         file_name: base_name(&mmap.filename),
+                        file: None,
                     }),
                     Ok(Record::Lost(_)) | Err(_) => notices.push(Notice::Lost),
                     Ok(_) => {}
@@ -79,6 +92,13 @@ impl AsRawFd for MappingWatch {
     fn as_raw_fd(&self) -> RawFd {
         self.any.0.as_raw_fd()
     }
+}
+
+fn file_of(mmap: &Mmap2<'_>) -> Option<FileId> {
+    Some(FileId {
+        device: (mmap.maj()?, mmap.min()?),
+        inode: mmap.ino()?,
+    })
 }
 
 fn base_name(path: &[u8]) -> String {

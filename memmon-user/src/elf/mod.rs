@@ -6,6 +6,7 @@
 //! where somebody asks for it. Everything that does not add up is an [`ElfError`].
 
 pub mod abi;
+mod needs;
 mod notes;
 mod plt;
 mod pointers;
@@ -24,6 +25,7 @@ use thiserror::Error;
 use self::source::Source;
 use self::symbols::SymbolTable;
 pub use self::{
+    needs::Needs,
     reads::Reads,
     symbols::{Pattern, Symbol},
 };
@@ -83,6 +85,8 @@ pub struct Library {
     source: Source,
     segments: Vec<Segment>,
     notes: Vec<(u64, u64)>,
+    /// Where the dynamic section lies, and its size.
+    dynamic: Option<(u64, u64)>,
     sections: Vec<Section>,
     dynsym: OnceLock<Arc<SymbolTable>>,
     symtab: OnceLock<Arc<SymbolTable>>,
@@ -111,12 +115,17 @@ impl Library {
         if header.e_machine.get(LE) != elf::EM_X86_64 {
             return Err(ElfError::NotX86_64("another machine's"));
         }
-        let (segments, notes) = read_segments(&source, &header)?;
+        let Headers {
+            segments,
+            notes,
+            dynamic,
+        } = read_segments(&source, &header)?;
         let sections = read_sections(&source, &header)?;
         Ok(Self {
             source,
             segments,
             notes,
+            dynamic,
             sections,
             dynsym: OnceLock::new(),
             symtab: OnceLock::new(),
@@ -206,12 +215,14 @@ impl Library {
     }
 }
 
-type Notes = Vec<(u64, u64)>;
+/// What the program headers say: offsets and sizes.
+struct Headers {
+    segments: Vec<Segment>,
+    notes: Vec<(u64, u64)>,
+    dynamic: Option<(u64, u64)>,
+}
 
-fn read_segments(
-    source: &Source,
-    header: &elf::FileHeader64<LE>,
-) -> Result<(Vec<Segment>, Notes), ElfError> {
+fn read_segments(source: &Source, header: &elf::FileHeader64<LE>) -> Result<Headers, ElfError> {
     let count = u64::from(header.e_phnum.get(LE));
     if count > MAX_SEGMENTS {
         return Err(ElfError::TooLarge {
@@ -222,7 +233,7 @@ fn read_segments(
     }
     let headers: Vec<elf::ProgramHeader64<LE>> =
         source.array(header.e_phoff.get(LE), count, "the program headers")?;
-    let loadable = headers
+    let segments = headers
         .iter()
         .filter(|header| header.p_type.get(LE) == elf::PT_LOAD)
         .map(|header| Segment {
@@ -234,15 +245,20 @@ fn read_segments(
             writable: header.p_flags.get(LE).0 & elf::PF_W.0 != 0,
         })
         .collect::<Vec<_>>();
-    if loadable.is_empty() {
+    if segments.is_empty() {
         return Err(ElfError::Malformed("no loadable segment"));
     }
-    let notes = headers
-        .iter()
-        .filter(|header| header.p_type.get(LE) == elf::PT_NOTE)
-        .map(|header| (header.p_offset.get(LE), header.p_filesz.get(LE)))
-        .collect();
-    Ok((loadable, notes))
+    let of_kind = |kind| {
+        headers
+            .iter()
+            .filter(move |header| header.p_type.get(LE) == kind)
+            .map(|header| (header.p_offset.get(LE), header.p_filesz.get(LE)))
+    };
+    Ok(Headers {
+        segments,
+        notes: of_kind(elf::PT_NOTE).collect(),
+        dynamic: of_kind(elf::PT_DYNAMIC).next(),
+    })
 }
 
 fn read_sections(

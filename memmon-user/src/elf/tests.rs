@@ -192,3 +192,32 @@ proptest::proptest! {
         ask_everything(bytes);
     }
 }
+
+#[test]
+fn what_is_needed() {
+    let Some((_folder, path)) =
+        compiled(&["-Wl,--no-as-needed,-lm,--enable-new-dtags,-rpath,$ORIGIN/lib:/opt"])
+    else {
+        eprintln!("not run: no C compiler");
+        return;
+    };
+    let needs = open(&path).needs();
+    assert!(needs.libraries.iter().any(|name| name == "libm.so.6"));
+    assert_eq!(needs.runpath.as_deref(), Some("$ORIGIN/lib:/opt".as_ref()));
+    assert_eq!(needs.rpath, None);
+
+    // Whatever is cut off, or says something else.
+    let bytes = std::fs::read(&path).unwrap();
+    for length in (0..bytes.len()).step_by(97) {
+        if let Ok(part) = Library::from_bytes(bytes[..length].to_vec()) {
+            part.needs();
+        }
+    }
+    for at in (0..bytes.len()).step_by(13) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0xff;
+        if let Ok(changed) = Library::from_bytes(changed) {
+            changed.needs();
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Processes that map a runtime's library: those there are, and those to come.
 
+use std::collections::BTreeSet;
+
 use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 
 use super::{
@@ -7,6 +9,7 @@ use super::{
     audit::Healing,
     clock,
     identities::{process_facts, text},
+    libraries::Use,
     observer::{FOUND_BY_US, Observer, Watched},
     recovery::{Past, Recovery},
 };
@@ -44,8 +47,18 @@ impl Observer {
         let mut pids = Vec::new();
         for notice in self.watch.take() {
             match notice {
-                Notice::Mapped { pid, file_name } => {
-                    if self.runtimes.wants(&file_name) && !pids.contains(&pid) {
+                Notice::Mapped {
+                    pid,
+                    file_name,
+                    file,
+                } => {
+                    if !self.runtimes.wants(&file_name) {
+                        continue;
+                    }
+                    if self.options.command.is_some() {
+                        self.mappings.note(pid, file, file_name);
+                    }
+                    if !pids.contains(&pid) {
                         pids.push(pid);
                     }
                 }
@@ -77,11 +90,9 @@ impl Observer {
             return false;
         }
         let Options {
-            filter,
-            descendants_only,
-            ..
+            filter, command, ..
         } = &self.options;
-        if *descendants_only {
+        if command.is_some() {
             self.kernel.is_in_scope(pid)
         } else {
             filter.takes_pid(pid)
@@ -95,7 +106,14 @@ impl Observer {
         if !self.in_scope(pid) {
             return None;
         }
-        let Some(value) = self.number(pid) else {
+        let attached = libraries
+            .iter()
+            .all(|mapped| self.libraries.ahead(&mapped.file).is_some());
+        let flags = match attached {
+            true => proc_flag::WHOLE,
+            false => proc_flag::UNREAD,
+        };
+        let Some(value) = self.number_as(pid, flags) else {
             self.meet_uncounted(pid);
             return None;
         };
@@ -131,18 +149,34 @@ impl Observer {
             return None;
         }
         let born = identity::started_ns(pid).unwrap_or_default();
-        let attached = uses.iter().map(|(using, _)| using.attached_ns).max();
+        for (using, _) in &mut uses {
+            using.in_time |= born > using.attached_ns;
+        }
         let past = if value.flags & proc_flag::FORKED != 0 {
             Past::Nothing
-        } else if attached.is_some_and(|attached| born > attached) {
+        } else {
+            let (seen, late): (Vec<&Use>, Vec<&Use>) = uses
+                .iter()
+                .map(|(using, _)| using)
+                .partition(|using| using.in_time);
+            let is_readable = late.iter().any(|using| using.model.is_some());
+            if is_readable || seen.is_empty() {
+                return Some(self.begin_recovery(pid, value, uses));
+            }
             // The probes were there before it was.
+            let late: BTreeSet<u32> = late.iter().map(|using| using.space).collect();
             self.tell(Fact::Since {
                 proc,
                 since: Since::Start,
             });
-            Past::Nothing
-        } else {
-            return Some(self.begin_recovery(pid, value, uses));
+            let past = match late.is_empty() {
+                true => Past::Nothing,
+                false => Past::Unknown,
+            };
+            for space in late {
+                self.tell(Fact::Unseen { proc, space });
+            }
+            past
         };
         self.recovered(
             &Recovery {
@@ -193,6 +227,10 @@ impl Observer {
     /// The ledger's number of a process, given now where it has none: frees of what is not known
     /// are nothing odd in it until what it holds has been read.
     pub(super) fn number(&mut self, pid: u32) -> Option<ProcValue> {
+        self.number_as(pid, proc_flag::UNREAD)
+    }
+
+    fn number_as(&mut self, pid: u32, flags: u32) -> Option<ProcValue> {
         if let Some(value) = self.kernel.procs.get(pid) {
             return Some(value);
         }
@@ -204,7 +242,7 @@ impl Observer {
                 proc: self.next_proc,
                 first_seen_ns: clock::boot_ns(),
                 present: 0,
-                flags: proc_flag::UNREAD,
+                flags,
                 reserved: 0,
             },
         );
@@ -244,7 +282,7 @@ impl Observer {
             // It may have another name by now.
             return;
         }
-        let facts = match identity::Identity::read(pid) {
+        let mut facts = match identity::Identity::read(pid) {
             Ok(identity) => process_facts(&identity),
             Err(_) => ProcessFacts {
                 pid,
@@ -252,6 +290,9 @@ impl Observer {
                 ..ProcessFacts::default()
             },
         };
+        if facts.command.is_empty() {
+            facts.command = self.started_as(pid, &facts.comm).unwrap_or_default();
+        }
         self.processes.insert(
             proc,
             Watched {

@@ -32,6 +32,7 @@ impl Observer {
         let (rows, owners) = self.read_rows();
         let now = clock::boot_ns();
         let ended: HashSet<Proc> = ended.iter().copied().collect();
+        self.tell_of_unmet(&ended, &rows);
         for (key, value) in rows {
             if ended.contains(&key.proc) {
                 self.stale_live += value.live.unsigned_abs();
@@ -273,6 +274,7 @@ impl Observer {
                 && let Some(watched) = self.processes.get_mut(&value.proc)
             {
                 watched.fresh = true;
+                watched.forked = true;
             }
         }
         self.scan();

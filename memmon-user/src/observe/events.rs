@@ -69,6 +69,7 @@ impl Observer {
                 && let Some(watched) = self.processes.get_mut(&proc)
             {
                 watched.fresh = true;
+                watched.forked = true;
             }
             self.look_at(header.tgid);
         } else if is(ControlKind::OwnerOpen) {

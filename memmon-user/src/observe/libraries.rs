@@ -21,7 +21,10 @@ use crate::{
         kernel::{Attachment, Kernel},
         plan,
     },
-    discover::scan::{FileId, Mapped},
+    discover::{
+        ahead::Found,
+        scan::{FileId, Mapped},
+    },
     elf,
     runtimes::resolver::Model,
     tables::snapshot,
@@ -39,6 +42,8 @@ pub struct Use {
     pub model: Option<Arc<dyn Model>>,
     /// When its probes were in place, nanoseconds since boot.
     pub attached_ns: u64,
+    /// They were there before the process began: all that it does with the library is seen.
+    pub in_time: bool,
 }
 
 /// A library that nobody has mapped for so long is let go of: as long as its probes are there, the kernel keeps its
@@ -62,6 +67,10 @@ struct Entry {
     file: Option<File>,
     /// When the last process that mapped it went.
     unused_since: Option<Instant>,
+    /// It was attached to before any process began that is observed.
+    ahead: bool,
+    /// Somebody has mapped it.
+    used: bool,
 }
 
 /// What became of the file for one runtime.
@@ -81,6 +90,14 @@ pub struct Libraries {
 }
 
 impl Libraries {
+    /// None was met yet; of some it is understood already what is in them.
+    pub fn with(understandings: Understandings) -> Self {
+        Self {
+            understandings,
+            ..Self::default()
+        }
+    }
+
     /// Notes that a process maps the library, attaching to it where it is new; returns the
     /// runtimes that understood it. Without a kernel nothing is attached. None where the process
     /// ended, or became another program, before its file could be opened: that says nothing about
@@ -99,15 +116,19 @@ impl Libraries {
                 if file.is_err() && !still_maps(pid, mapped) {
                     return None;
                 }
-                let index = self.add(runtimes, kernel, pid, mapped, file);
-                self.by_file.insert(mapped.file, index);
-                index
+                let entry = self.entry(runtimes, kernel, Some(pid), mapped, file);
+                entry.log(runtimes);
+                self.insert(mapped.file, entry)
             }
         };
         let index = self.entries.get(&index)?.alias_of.unwrap_or(index);
         let entry = self.entries.get_mut(&index)?;
         entry.processes.insert(pid);
         entry.unused_since = None;
+        if !entry.used && entry.ahead {
+            entry.log(runtimes);
+        }
+        entry.used = true;
         let uses = entry
             .runtimes
             .iter()
@@ -116,18 +137,72 @@ impl Libraries {
                 space: outcome.understanding.known.space,
                 model: outcome.understanding.model.clone(),
                 attached_ns: outcome.attached_ns,
+                in_time: entry.ahead,
             });
         Some(uses.collect())
     }
 
-    fn add(
+    /// Attaches to a file that a process may map which is still to begin. Where that cannot be done it is as if nobody
+    /// had tried: it is met when it is mapped, if ever.
+    pub fn meet_ahead(&mut self, runtimes: &Runtimes, kernel: &mut Kernel, found: Found) {
+        let Ok(region) = maps::of_file(&found.file) else {
+            return;
+        };
+        let mapped = Mapped {
+            file: FileId {
+                device: region.device,
+                inode: region.inode,
+            },
+            base: region.start,
+            region,
+        };
+        if self.by_file.contains_key(&mapped.file) {
+            return;
+        }
+        let mut entry = self.entry(runtimes, Some(kernel), None, &mapped, Ok(found.file));
+        if entry.is_attached() {
+            entry.ahead = true;
+            entry.unused_since = Some(Instant::now());
+            self.insert(mapped.file, entry);
+        }
+    }
+
+    /// The runtimes of a file that was attached to before anybody began who is observed; none of any other.
+    pub fn ahead(&self, file: &FileId) -> Option<Vec<u32>> {
+        let index = self.by_file.get(file)?;
+        let entry = self.entries.get(index)?;
+        let index = entry.alias_of.unwrap_or(*index);
+        let entry = self.entries.get(&index).filter(|entry| entry.ahead)?;
+        let outcomes = entry.runtimes.iter();
+        let understood = outcomes.filter(|outcome| outcome.problem.is_none());
+        let spaces = understood.map(|outcome| outcome.understanding.known.space);
+        Some(spaces.collect())
+    }
+
+    /// A process mapped it that is gone by now.
+    pub fn was_used(&mut self, file: &FileId) {
+        let entry = self.by_file.get(file).copied();
+        if let Some(entry) = entry.and_then(|index| self.entries.get_mut(&index)) {
+            entry.used = true;
+        }
+    }
+
+    fn insert(&mut self, file: FileId, entry: Entry) -> usize {
+        self.next += 1;
+        self.entries.insert(self.next, entry);
+        self.by_file.insert(file, self.next);
+        self.next
+    }
+
+    /// `pid` maps it, if anybody does.
+    fn entry(
         &mut self,
         runtimes: &Runtimes,
         kernel: Option<&mut Kernel>,
-        pid: u32,
+        pid: Option<u32>,
         mapped: &Mapped,
         file: io::Result<File>,
-    ) -> usize {
+    ) -> Entry {
         let mut entry = Entry {
             path: mapped.region.path.clone(),
             build_id: None,
@@ -137,6 +212,8 @@ impl Libraries {
             processes: BTreeSet::new(),
             file: None,
             unused_since: None,
+            ahead: false,
+            used: false,
         };
         let names = runtimes.of(mapped.region.file_name(), None);
         match file {
@@ -146,17 +223,14 @@ impl Libraries {
             }
             Err(error) => entry.fail(&names, format!("its file cannot be opened: {error}")),
         }
-        entry.log(runtimes);
-        self.next += 1;
-        self.entries.insert(self.next, entry);
-        self.next
+        entry
     }
 
     fn look_into(
         &mut self,
         runtimes: &Runtimes,
         kernel: Option<&mut Kernel>,
-        pid: u32,
+        pid: Option<u32>,
         mapped: &Mapped,
         file: &File,
         entry: &mut Entry,
@@ -176,10 +250,17 @@ impl Libraries {
         };
         entry.build_id = library.build_id();
         if kernel.is_some()
-            && let Some(index) = self.same_file(entry, pid, mapped)
+            && let Some(index) = self.like(entry)
         {
-            entry.alias_of = Some(index);
-            return;
+            match pid {
+                Some(pid) if self.is_covered(index, pid, mapped) => {
+                    entry.alias_of = Some(index);
+                    return;
+                }
+                Some(_) => {}
+                // There is nobody to judge.
+                None => return,
+            }
         }
         let understood =
             self.understandings
@@ -207,15 +288,24 @@ impl Libraries {
     }
 
     /// A file may be reached through several mounts (containers of one overlay image): probes land
-    /// on one inode, and attaching again would count everything twice. The judge is the process
-    /// itself: where its code already holds our breakpoints, it is covered.
-    fn same_file(&self, entry: &Entry, pid: u32, mapped: &Mapped) -> Option<usize> {
-        let (index, known) = self.entries.iter().find(|(_, known)| {
+    /// on one inode, and attaching again would count everything twice. This one looks the same.
+    fn like(&self, entry: &Entry) -> Option<usize> {
+        let (index, _) = self.entries.iter().find(|(_, known)| {
             known.alias_of.is_none()
                 && known.stamp == entry.stamp
                 && known.build_id == entry.build_id
                 && known.is_attached()
         })?;
+        Some(*index)
+    }
+
+    /// The judge is the process itself: where its code already holds our breakpoints, it is covered.
+    fn is_covered(&self, index: usize, pid: u32, mapped: &Mapped) -> bool {
+        self.breakpoint(index, pid, mapped).unwrap_or(false)
+    }
+
+    fn breakpoint(&self, index: usize, pid: u32, mapped: &Mapped) -> Option<bool> {
+        let known = self.entries.get(&index)?;
         let memory = ProcessMemory::open(pid).ok()?;
         let point = known
             .runtimes
@@ -226,7 +316,7 @@ impl Libraries {
         let mut byte = [0];
         memory.read(address, &mut byte).ok()?;
         const BREAKPOINT: u8 = 0xcc;
-        (byte[0] == BREAKPOINT).then_some(*index)
+        Some(byte[0] == BREAKPOINT)
     }
 
     /// The process is gone. Files stay attached for some time: see [`KEPT`].
@@ -269,6 +359,8 @@ impl Libraries {
     pub fn rows(&self, runtimes: &Runtimes) -> Vec<snapshot::Library> {
         self.entries
             .values()
+            // What was attached to in case somebody maps it says nothing, until somebody does.
+            .filter(|entry| entry.used)
             .flat_map(|entry| {
                 entry.runtimes.iter().map(|outcome| {
                     let Understanding {
@@ -333,7 +425,8 @@ impl Entry {
         };
         let is_deleted = || file.metadata().is_ok_and(|meta| meta.nlink() == 0);
         let unused = since.elapsed();
-        unused > KEPT || (unused > KEPT_DELETED && is_deleted())
+        // Whoever is still to begin is to find the probes there.
+        (unused > KEPT && !self.ahead) || (unused > KEPT_DELETED && is_deleted())
     }
 }
 

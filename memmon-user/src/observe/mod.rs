@@ -1,6 +1,7 @@
 //! Observes: finds libraries, attaches to them, drains what happens into the tables, and hands out
 //! snapshots.
 
+mod ahead;
 mod audit;
 pub mod clock;
 mod discovery;
@@ -29,7 +30,7 @@ pub use look::query;
 pub use observation::{Observation, Request, StartError, follow};
 pub use runtimes::Runtimes;
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use crate::tables::Filter;
 
@@ -37,8 +38,8 @@ use crate::tables::Filter;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub filter: Filter,
-    /// Observe the descendants of this process (memmon itself) and nothing else.
-    pub descendants_only: bool,
+    /// The command that this process is going to start: its descendants are observed, and nothing else.
+    pub command: Option<Vec<OsString>>,
     pub history_bytes: Option<u32>,
     pub live_entries: Option<u32>,
     /// BPF maps of another size than usual, by name.
@@ -60,7 +61,7 @@ impl Options {
             runtimes,
         } = &self.filter;
         let mut words = Vec::new();
-        if self.descendants_only {
+        if self.command.is_some() {
             words.push("command".to_owned());
         }
         for (name, list) in [

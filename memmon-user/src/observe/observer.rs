@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Options, Runtimes, StartError,
+    ahead::{self, Mappings},
     audit::{AuditRequest, Auditor, Healing},
     clock,
     events::Unplaced,
@@ -79,6 +80,7 @@ pub(super) struct Observer {
     pub(super) rings: Rings,
     pub(super) watch: MappingWatch,
     pub(super) libraries: Libraries,
+    pub(super) mappings: Mappings,
     pub(super) tables: Tables,
     pub(super) journal: Journal,
     pub(super) inspector: Inspector,
@@ -116,20 +118,27 @@ pub(super) const FOUND_BY_US: Proc = 1 << 63;
 impl Observer {
     pub(super) fn new(options: Options, runtimes: Runtimes) -> Result<Self, StartError> {
         let features = Features::detect(options.assume_kernel.as_deref())?;
-        let narrowed = !options.filter.pids.is_empty() || options.descendants_only;
+        let is_command = options.command.is_some();
+        let narrowed = !options.filter.pids.is_empty() || is_command;
         let defaults = Settings::default();
+        let words = options.command.as_deref();
+        let found = words.map(|words| ahead::find(words, &runtimes));
+        let found = found.unwrap_or_default();
         let settings = Settings {
             narrowed,
-            inherit_scope: options.descendants_only,
+            inherit_scope: is_command,
+            returns: !found.is_empty(),
             history_bytes: options.history_bytes.unwrap_or(defaults.history_bytes),
             live_entries: options.live_entries.unwrap_or(defaults.live_entries),
             map_entries: options.map_entries.clone(),
         };
-        let (mut kernel, rings) = Kernel::load(&features, &settings)?;
+        let (understandings, loaded) =
+            ahead::understand_while(&found, &runtimes, || Kernel::load(&features, &settings));
+        let (mut kernel, rings) = loaded?;
         for pid in &options.filter.pids {
             kernel.add_to_scope(*pid)?;
         }
-        if options.descendants_only {
+        if is_command {
             // Children inherit the scope when they are forked: none of their steps is missed.
             kernel.add_to_scope(std::process::id())?;
         }
@@ -152,7 +161,8 @@ impl Observer {
             kernel,
             rings,
             watch,
-            libraries: Libraries::default(),
+            libraries: Libraries::with(understandings),
+            mappings: Mappings::default(),
             tables,
             journal: Journal::new(),
             inspector,
@@ -173,7 +183,12 @@ impl Observer {
             orphans: HashSet::new(),
             unplaced: BTreeMap::new(),
         };
-        observer.scan();
+        if is_command {
+            // Nobody runs yet who is observed.
+            observer.attach_ahead(found);
+        } else {
+            observer.scan();
+        }
         observer.collect();
         Ok(observer)
     }

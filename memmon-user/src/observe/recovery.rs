@@ -128,6 +128,8 @@ impl Observer {
                         (_, true, false) => Past::Recovered,
                     }
                 }
+                // There is nothing to be read: it was seen.
+                None if using.in_time => past,
                 // It cannot be read.
                 Some(Err(_)) | None => Past::Unknown,
             };

@@ -114,7 +114,7 @@ pub fn recover_all(walks: &[Walk<'_>]) -> Vec<Result<Recovered, String>> {
 /// the same library at the same address.
 pub fn recover_own(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> {
     let found = recover(model, pid, base)?;
-    let Some(parent) = parent(pid).filter(|_| !found.owners.is_empty()) else {
+    let Some(parent) = identity::parent(pid).filter(|_| !found.owners.is_empty()) else {
         return Ok(found);
     };
     let maps_it_there = |pid: u32| {
@@ -168,9 +168,4 @@ fn own_part(found: Recovered, parent: &Recovered) -> Recovered {
         consistent: found.consistent,
         whole: found.whole,
     }
-}
-
-/// The parent of a process.
-fn parent(pid: u32) -> Option<u32> {
-    identity::parse_parent(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }

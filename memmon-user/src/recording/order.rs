@@ -58,6 +58,7 @@ impl Firsts {
             Fact::Process { proc, .. }
             | Fact::Understood { proc, .. }
             | Fact::Since { proc, .. }
+            | Fact::Unseen { proc, .. }
                 if introduced.get(proc) == Some(&at) =>
             {
                 self.processes.get(proc)
@@ -186,6 +187,7 @@ pub fn is_introduction(fact: &Fact) -> bool {
                 since: Since::Start | Since::Attach,
                 ..
             }
+            | Fact::Unseen { .. }
             | Fact::Placement { .. }
             | Fact::OwnerOpened { .. }
     )

@@ -3,7 +3,7 @@
 use std::io;
 
 use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
-use nix::{errno::Errno, sys::prctl};
+use nix::{errno::Errno, sys::prctl, unistd::geteuid};
 
 use super::held::Held;
 
@@ -88,6 +88,19 @@ fn give_up_all_but(wanted: &[Capability], hand_down: bool) -> Result<(), RightsE
     Err(RightsError::Stayed(names(&now)))
 }
 
+/// The calling thread may do from here on what a program may that it executes: a user other than root hands down what
+/// is ambient, and no more.
+pub fn as_what_is_executed() -> Result<(), RightsError> {
+    // SAFETY: asks for this thread's own.
+    let bits = Errno::result(unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) });
+    let is_plain = bits.is_ok_and(|bits| libc::c_ulong::from(bits.cast_unsigned()) & 1 == 0);
+    if geteuid().is_root() && is_plain {
+        return Ok(());
+    }
+    let ambient = caps::read(None, CapSet::Ambient).map_err(capability("ambient"))?;
+    caps::set(None, CapSet::Effective, &ambient).map_err(capability("effective"))
+}
+
 fn set_securebits() -> nix::Result<()> {
     // SAFETY: asks for this thread's own.
     let now = Errno::result(unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) })?;
@@ -124,6 +137,21 @@ pub fn unreadable() -> Result<(), RightsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_gets_what_is_ambient() {
+        std::thread::spawn(|| {
+            as_what_is_executed().unwrap();
+            let effective = caps::read(None, CapSet::Effective).unwrap();
+            let expected = match geteuid().is_root() {
+                true => caps::read(None, CapSet::Permitted).unwrap(),
+                false => caps::read(None, CapSet::Ambient).unwrap(),
+            };
+            assert!(effective.is_subset(&expected));
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn other_threads_keep_theirs() {

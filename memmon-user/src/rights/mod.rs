@@ -7,7 +7,7 @@ mod places;
 
 use caps::Capability;
 
-pub use give_up::{RightsError, keep, keep_and_hand_down, or_end, unreadable};
+pub use give_up::{RightsError, as_what_is_executed, keep, keep_and_hand_down, or_end, unreadable};
 pub use held::{Held, TO_LOOK, TO_OBSERVE};
 pub use places::{no_trap, to_write_later};
 

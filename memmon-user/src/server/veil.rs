@@ -76,6 +76,7 @@ impl Veil {
             | Fact::Understood { .. }
             | Fact::Since { .. }
             | Fact::Recovered { .. }
+            | Fact::Unseen { .. }
             | Fact::Inexact { .. }
             | Fact::Exact { .. }
             | Fact::Exited { .. }

@@ -20,6 +20,7 @@ impl Tables {
             Fact::Understood { proc, understood } => self.understood(*proc, *understood),
             Fact::Since { proc, since } => self.since(*proc, *since),
             Fact::Recovered { proc, space } => self.recovered(*proc, *space, true),
+            Fact::Unseen { proc, space } => self.unseen(*proc, *space),
             Fact::Inexact { proc } => self.inexact(*proc),
             Fact::Exact { proc } => self.exact(*proc),
             Fact::Exited { proc, at_ns } => self.exited(*proc, *at_ns),
@@ -149,6 +150,12 @@ impl Tables {
                 proc,
                 space: *space,
             }));
+            for space in &entry.unseen {
+                facts.push(Fact::Unseen {
+                    proc,
+                    space: *space,
+                });
+            }
             if entry.inexact {
                 facts.push(Fact::Inexact { proc });
             }

@@ -61,6 +61,11 @@ pub enum Fact {
         proc: Proc,
         space: u32,
     },
+    /// What it did with this runtime before that was attached to is not known, whatever `Since` says of the process.
+    Unseen {
+        proc: Proc,
+        space: u32,
+    },
     Inexact {
         proc: Proc,
     },

@@ -298,6 +298,9 @@ fn beginning() -> Vec<Fact> {
             proc,
             since: Since::Start,
         });
+        if proc == 3 {
+            facts.push(Fact::Unseen { proc, space: 1 });
+        }
         for owner in 1..3 {
             let device = DeviceFacts {
                 id: Some(owner as i64),

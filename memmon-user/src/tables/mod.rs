@@ -150,6 +150,13 @@ impl Tables {
         }
     }
 
+    /// What it did with this runtime before that was attached to is not known.
+    pub fn unseen(&mut self, proc: Proc, space: u32) {
+        if let Some(entry) = self.processes.get_mut(&proc) {
+            entry.unseen.insert(space);
+        }
+    }
+
     /// Something the process allocated could not be read at all.
     pub fn inexact(&mut self, proc: Proc) {
         if let Some(entry) = self.processes.get_mut(&proc) {

@@ -18,6 +18,8 @@ pub struct ProcessEntry {
     pub since: Since,
     /// The runtimes of which the past is known, where it is not known of all of them.
     pub recovered: BTreeSet<u32>,
+    /// Runtimes whose beginnings nobody saw, whatever `since` says of the others.
+    pub unseen: BTreeSet<u32>,
     /// None while it is not known; false where its library is not understood.
     pub understood: Option<bool>,
     pub exited_ns: Option<u64>,
@@ -28,7 +30,8 @@ pub struct ProcessEntry {
 impl ProcessEntry {
     /// Whether all that the process did by this runtime is known.
     pub fn knows_all_of(&self, space: u32) -> bool {
-        !self.inexact && (self.since != Since::Attach || self.recovered.contains(&space))
+        let seen = self.since != Since::Attach && !self.unseen.contains(&space);
+        !self.inexact && (seen || self.recovered.contains(&space))
     }
 }
 
@@ -88,11 +91,20 @@ impl Tables {
         let ProcessEntry {
             facts,
             since,
+            unseen,
             understood,
             exited_ns,
             inexact,
-            recovered: _,
+            recovered,
         } = entry;
+        // It is the whole process's: of one part the beginning is missing.
+        let since = match rows
+            .keys()
+            .any(|key| unseen.contains(&key.space) && !recovered.contains(&key.space))
+        {
+            true => Since::Attach,
+            false => *since,
+        };
         let mut usage: Vec<Usage> = rows
             .into_iter()
             .filter(|(_, (_, amounts))| amounts.ever_held())

@@ -312,6 +312,36 @@ fn who_held_something_is_forgotten_last() {
     assert_eq!((later.procs.len() as u64, later.early), (all, 0));
 }
 
+#[test]
+fn one_runtime_was_seen_and_another_was_not() {
+    let mut tables = tables();
+    let other = RowKey {
+        space: 1,
+        ..key(8, 0)
+    };
+    tables.unseen(1, 1);
+    tell(&mut tables, vec![(key(7, 0), row(64, 1))]);
+    // It has nothing of the other.
+    assert_eq!(tables.snapshot(String::new()).processes[0].since, "start");
+    tell(&mut tables, vec![(other, row(32, 1))]);
+    let snapshot = tables.snapshot(String::new());
+    let process = &snapshot.processes[0];
+    assert_eq!(process.since, "attach");
+    let exact: Vec<bool> = process
+        .usage
+        .iter()
+        .flatten()
+        .map(|row| row.exact)
+        .collect();
+    assert_eq!(exact, [true, false]);
+    // It is told to others, too.
+    let mut copy = Tables::default();
+    for fact in tables.checkpoint() {
+        copy.apply(&fact);
+    }
+    assert_eq!(copy.snapshot(String::new()), snapshot);
+}
+
 /// Devices of two runtimes have the same id and no serial: nothing of them is added up, and what is
 /// hidden of one is no doubt of the other.
 #[test]

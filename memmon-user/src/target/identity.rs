@@ -162,6 +162,11 @@ pub fn parse_boot_time(stat: &str) -> Option<i128> {
     seconds.checked_mul(1_000_000_000)
 }
 
+/// The process that started it, or has taken it on.
+pub fn parent(pid: u32) -> Option<u32> {
+    parse_parent(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
 /// The parent in `/proc/PID/status`.
 pub fn parse_parent(status: &str) -> Option<u32> {
     let mut lines = status.lines();

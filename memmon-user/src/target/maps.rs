@@ -90,6 +90,11 @@ fn located(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
+/// Opens a regular file; anything else (a pipe, which may keep one waiting; a device) is an error.
+pub fn open_regular(path: &Path) -> io::Result<fs::File> {
+    regular(&located(path)?)
+}
+
 /// Opens what was found, where that is a regular file: what a target has at a path may be anything.
 fn regular(place: &OwnedFd) -> io::Result<fs::File> {
     if SFlag::from_bits_truncate(fstat(place)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
@@ -156,6 +161,35 @@ fn parse_line(line: &str) -> Option<Region> {
         path: path.to_owned(),
         deleted,
     })
+}
+
+/// A mapping of this file as it will stand in the list of whoever maps it: its device and inode need not be those that
+/// `stat` tells (overlayfs, btrfs). It is made for that moment, and not looked into.
+pub fn of_file(file: &fs::File) -> io::Result<Region> {
+    const LENGTH: usize = 1;
+    // SAFETY: a new mapping, which nothing refers to.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            LENGTH,
+            libc::PROT_READ,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let regions = of_process(std::process::id());
+    // SAFETY: what was mapped above; nothing refers to it.
+    unsafe { libc::munmap(start, LENGTH) };
+    let start = start.addr() as u64;
+    let is_it = |region: &Region| (region.start..region.end).contains(&start);
+    regions?
+        .into_iter()
+        .find(is_it)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Every process there is, memmon itself left out.

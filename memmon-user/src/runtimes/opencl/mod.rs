@@ -9,6 +9,7 @@ mod code;
 mod dispatch;
 #[cfg(test)]
 mod tests;
+pub mod vendors;
 
 use std::collections::BTreeMap;
 

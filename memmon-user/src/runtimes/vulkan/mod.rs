@@ -3,6 +3,7 @@
 //! A program that asks `vkGetDeviceProcAddr` gets the driver's own functions, past the loader. No
 //! symbol says where they are, so [`entries`] finds them in the tables of Mesa's drivers.
 
+pub mod drivers;
 mod entries;
 
 use crate::{elf::Library, runtimes::resolver::Understood};

@@ -11,6 +11,7 @@ pub fn run(data: &[u8]) {
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     assert!(library.build_id().is_none_or(|id| hex(&id)));
     library.soname();
+    library.needs();
     library.plt_stub("imported");
     library.plt_stub("__cxa_throw");
     let patterns = [
