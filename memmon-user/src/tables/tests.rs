@@ -327,13 +327,9 @@ fn one_runtime_was_seen_and_another_was_not() {
     let snapshot = tables.snapshot(String::new());
     let process = &snapshot.processes[0];
     assert_eq!(process.since, "attach");
-    let exact: Vec<bool> = process
-        .usage
-        .iter()
-        .flatten()
-        .map(|row| row.exact)
-        .collect();
-    assert_eq!(exact, [true, false]);
+    let rows = process.usage.iter().flatten();
+    let exact: BTreeMap<_, _> = rows.map(|row| (row.charged_bytes, row.exact)).collect();
+    assert_eq!(exact, [(Some(64), true), (Some(32), false)].into());
     // It is told to others, too.
     let mut copy = Tables::default();
     for fact in tables.checkpoint() {
