@@ -1,6 +1,9 @@
 //! How many live allocations there are of which size. A leak is a size of which there are ever more.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::tables::live::LiveList;
 
@@ -39,7 +42,8 @@ pub struct Grouping {
 impl Grouping {
     /// Those that take most first.
     pub fn classes(&mut self, list: &LiveList) -> Vec<Class> {
-        let mut classes = HashMap::<(&str, &str, u64), Class>::new();
+        // In an order of their own, where as much is charged.
+        let mut classes = BTreeMap::<(&str, &str, u64), Class>::new();
         for one in &list.allocations {
             let class = classes
                 .entry((&one.runtime, &one.pool, one.requested_bytes))
