@@ -207,6 +207,9 @@ fn observed(command: impl Fn() -> Command, buffers: &str) -> Result<(Seen, u64)>
     let mut before = start(command())?;
     let daemon = Daemon::start(&[])?;
     acquainted(&daemon, before.0.id())?;
+    // A loader tries drivers, and lets go of those that find no device: they are met when one starts.
+    let mut between = start(command())?;
+    acquainted(&daemon, between.0.id())?;
     // Start times are told in hundredths of a second: surely after the attachment.
     thread::sleep(Duration::from_millis(30));
     let mut workload = Workload::spawn(command())?;
@@ -215,8 +218,10 @@ fn observed(command: impl Fn() -> Command, buffers: &str) -> Result<(Seen, u64)>
     let seen = look(&daemon, step.pid)?;
     same(&seen, &step, buffers)?;
     ensure!(workload.step()?.is_none() && workload.wait()?.success());
-    drop(before.0.stdin.take());
-    before.0.wait()?;
+    for other in [&mut before, &mut between] {
+        drop(other.0.stdin.take());
+        other.0.wait()?;
+    }
     let sum = |index: usize| seen.numbers.values().map(|row| row[index]).sum::<u64>();
     let (allocations, failed) = (sum(2), sum(4));
     ensure!(allocations > 100 && sum(1) > 10 && failed > 0);

@@ -86,7 +86,9 @@ async fn record(
                 Ok(batch) => if recorder.take(batch)? { break Ended::Full },
                 Err(RecvError::Lagged(_)) => match observation.follow().await {
                     Some(anew) => {
-                        recorder.anew(&anew.checkpoint)?;
+                        if recorder.anew(&anew.checkpoint)? {
+                            break Ended::Full;
+                        }
                         follower = anew.batches;
                     }
                     None => break Ended::Observation,
@@ -207,13 +209,13 @@ impl<'a> Recorder<'a> {
         let flushed = flushed.and_then(|()| Ok(self.writer.out().sync_if_due()?));
         self.check(flushed)?;
         self.waiting = self.writer.is_pending().then(Instant::now);
-        match self.args.max_size {
-            Some(most) => self.make_room(most),
-            None => Ok(false),
-        }
+        self.make_room()
     }
 
-    fn make_room(&mut self, most: u64) -> Result<bool, Failure> {
+    fn make_room(&mut self) -> Result<bool, Failure> {
+        let Some(most) = self.args.max_size else {
+            return Ok(false);
+        };
         if self.writer.length() < most / 2 {
             return Ok(false);
         }
@@ -226,10 +228,12 @@ impl<'a> Recorder<'a> {
         Ok(false)
     }
 
-    fn anew(&mut self, checkpoint: &Batch) -> Result<(), Failure> {
+    /// True where there is no room for more.
+    fn anew(&mut self, checkpoint: &Batch) -> Result<bool, Failure> {
         eprintln!("memmon-ebpf: writing was too slow: there is a gap in the recording");
         let written = self.writer.anew(checkpoint, clock::now());
-        self.check(written)
+        self.check(written)?;
+        self.make_room()
     }
 
     fn finish(mut self) -> Result<(), Failure> {

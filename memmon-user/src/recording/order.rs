@@ -31,20 +31,35 @@ struct Firsts {
 }
 
 impl Firsts {
+    /// Of those that are introduced here; there are mostly none.
     fn of(batches: &[Batch], ends: &[u64]) -> Self {
         let mut firsts = Self {
             processes: HashMap::new(),
             owners: HashMap::new(),
         };
         for fact in batches.iter().flat_map(|batch| &batch.facts) {
+            match fact {
+                Fact::Process { proc, .. } => {
+                    firsts.processes.insert(*proc, usize::MAX);
+                }
+                Fact::Placement { owner, ogen, .. } | Fact::OwnerOpened { owner, ogen } => {
+                    firsts.owners.insert((*owner, *ogen), usize::MAX);
+                }
+                _ => {}
+            }
+        }
+        if firsts.processes.is_empty() && firsts.owners.is_empty() {
+            return firsts;
+        }
+        for fact in batches.iter().flat_map(|batch| &batch.facts) {
             let Fact::Event(event) = fact else { continue };
             let due = ends.partition_point(|end| *end < event.time_ns);
             let owner = (OwnerId::of(&event.row), event.row.ogen);
             let firsts = [
-                firsts.processes.entry(event.proc).or_insert(due),
-                firsts.owners.entry(owner).or_insert(due),
+                firsts.processes.get_mut(&event.proc),
+                firsts.owners.get_mut(&owner),
             ];
-            for first in firsts {
+            for first in firsts.into_iter().flatten() {
                 *first = due.min(*first);
             }
         }
