@@ -1,9 +1,14 @@
 //! Tests of what cannot be had on every machine. Where it is missing they are counted as ignored, and say why: never as
 //! passed. The harness that comes with Rust cannot do that, so their files have none (`harness = false`).
 
-use std::{error::Error, fmt, path::Path, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// Why a test was not run; it is the error that the test ends with.
@@ -28,6 +33,14 @@ pub fn needs(file: &Path) -> Result<()> {
         file.display()
     );
     Err(NotRun(why).into())
+}
+
+/// A file that `cargo xtask test` fetches.
+pub fn fetched(name: &str) -> Result<PathBuf> {
+    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
+    let file = Path::new(&lab).join(name);
+    needs(&file)?;
+    Ok(file)
 }
 
 /// The name of a test, and what it does.
@@ -65,8 +78,6 @@ macro_rules! cases {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
-
     use super::*;
 
     #[test]

@@ -8,10 +8,14 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use memmon::{recording::Recording, tables::snapshot::Snapshot};
+use serde_json::Value;
 
-use crate::fixture::{Driver, Fault, Fixture, Layout};
+use crate::{
+    c::source,
+    fixture::{Driver, Fault, Fixture, Layout},
+};
 
 /// A recording that is being made. It is ready: what happens from here on is in it.
 #[derive(Debug)]
@@ -117,6 +121,23 @@ fn now() -> Result<String> {
         .arg(format!("@{}.{:09}", since.as_secs(), since.subsec_nanos()))
         .output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// What Perfetto's own schema finds in the trace that a recording is exported as.
+pub fn perfetto(recording: &Path, folder: &Path) -> Result<Value> {
+    let trace = folder.join("trace");
+    let path = trace.to_str().context("plain")?;
+    let output = replay(recording, &["--format", "perfetto", "-o", path])?;
+    ensure!(output.status.success(), "{output:?}");
+    let lab = std::env::var_os("MEMMON_LAB").context("run `cargo xtask test`")?;
+    let output = Command::new(Path::new(&lab).join("perfetto/bin/python"))
+        .arg(source("perfetto/read.py"))
+        .arg(&trace)
+        .output()
+        .context("Perfetto's Python package is not there: run `cargo xtask test`")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// A moment between two steps: well after this one, and before the next.

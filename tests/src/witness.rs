@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Mutex, PoisonError},
     thread,
@@ -20,17 +19,8 @@ use serde_json::{Value, json};
 
 use crate::{
     memmon::{Daemon, Ward, process},
-    optional::needs,
     raw::Connection,
 };
-
-/// A file that `cargo xtask test` fetches.
-pub fn fetched(name: &str) -> Result<PathBuf> {
-    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
-    let file = Path::new(&lab).join(name);
-    needs(&file)?;
-    Ok(file)
-}
 
 /// The daemon's counters are of all processes.
 static ALONE: Mutex<()> = Mutex::new(());

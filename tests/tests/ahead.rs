@@ -4,33 +4,19 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use memmon::tables::snapshot::{Process, Snapshot};
-use memmon_tests::memmon::command;
-
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use memmon_tests::{
+    c::{cc, source},
+    memmon::command,
+};
 
 fn compile(folder: &Path, args: &[&str]) -> Result<()> {
-    let status = Command::new("cc")
-        .current_dir(folder)
-        .args(["-g0", "-O1", "-I"])
-        .arg(source("c-api"))
-        .args(args)
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc {args:?}");
-    Ok(())
-}
-
-fn file(name: &str) -> Result<String> {
-    let file = source(name);
-    Ok(file.to_str().context("a plain path")?.to_owned())
+    cc(folder, &[&["-I", &source("c-api")], args].concat())
 }
 
 /// A folder with the library in `lib`, where nobody has mapped it yet, and a program that finds it by `flags`.
@@ -43,10 +29,10 @@ fn yard(flags: &[&str]) -> Result<tempfile::TempDir> {
         "-Wl,-soname,libdev.so.1",
         "-o",
         "lib/libdev.so.1",
-        &file("c-api/dev.c")?,
+        &source("c-api/dev.c"),
     ];
     compile(folder.path(), &library)?;
-    let program = ["-o", "program", &file("ahead/short.c")?];
+    let program = ["-o", "program", &source("ahead/short.c")];
     let link: &[&str] = match flags {
         [] => &["lib/libdev.so.1"],
         flags => flags,
@@ -146,7 +132,7 @@ fn is_whole(snapshot: &Snapshot, said: &[u64; 6]) -> Result<()> {
 #[test]
 fn a_short_program_is_seen_whole() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     for _ in 0..10 {
         let seen = Seen::of(folder.path(), &[&profile], |_| {}, &["./program"])?;
         seen.is_whole()?;
@@ -167,7 +153,7 @@ fn a_short_program_is_seen_whole() -> Result<()> {
 /// Wherever the library is found by, and whoever starts the program as far as the command line tells.
 #[test]
 fn however_it_is_found() -> Result<()> {
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     let linked = yard(&BY_RUNPATH)?;
     let script = linked.path().join("script");
     let interpreter = linked.path().join("program");
@@ -224,7 +210,7 @@ fn however_it_is_found() -> Result<()> {
 /// A runtime that is part of the program itself.
 #[test]
 fn a_static_runtime() -> Result<()> {
-    let folder = yard(&[&file("c-api/dev.c")?])?;
+    let folder = yard(&[&source("c-api/dev.c")])?;
     let profile = fs::read_to_string(source("profiles/c-api.toml"))?;
     let own = folder.path().join("own.toml");
     fs::write(&own, profile.replace("libdev.so*", "program"))?;
@@ -238,7 +224,7 @@ fn a_static_runtime() -> Result<()> {
 #[test]
 fn a_recording_of_it_is_whole() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     let recording = folder.path().join("run.rec");
     let output = command(["record", "--profile", &profile, "-o"])
         .arg(&recording)
@@ -259,7 +245,7 @@ fn a_recording_of_it_is_whole() -> Result<()> {
 #[test]
 fn what_cannot_be_known_is_said() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     for _ in 0..3 {
         let seen = Seen::of(
             folder.path(),
@@ -283,17 +269,17 @@ fn what_cannot_be_known_is_said() -> Result<()> {
 fn one_runtime_in_time_and_one_too_late() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let here = folder.path();
-    let program = ["-o", "opens", &file("ahead/opens.c")?, "-ldl"];
+    let program = ["-o", "opens", &source("ahead/opens.c"), "-ldl"];
     compile(here, &[&program[..], &BY_RUNPATH[..]].concat())?;
     let library = [
         "-shared",
         "-fPIC",
         "-o",
         "liblate.so",
-        &file("c-api/dev.c")?,
+        &source("c-api/dev.c"),
     ];
     compile(here, &library)?;
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     let late = here.join("late.toml");
     let text = fs::read_to_string(&profile)?;
     let text = text.replace("\"c-api\"", "\"late\"");
@@ -341,7 +327,7 @@ fn opencl_from_its_first_call_on() -> Result<()> {
         "-Wno-deprecated-declarations",
         "-o",
         "workload",
-        &file("opencl/workload.c")?,
+        &source("opencl/workload.c"),
     ];
     compile(folder.path(), &workload)?;
     let out = folder.path().join("seen.json");
@@ -395,7 +381,7 @@ fn opencl_from_its_first_call_on() -> Result<()> {
 #[test]
 fn the_last_of_many_children() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
-    let profile = file("profiles/c-api.toml")?;
+    let profile = source("profiles/c-api.toml");
     let few_places = |run: &mut Command| {
         run.args(["--map-entries", "SCOPE=48"]);
     };

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     c::{cc, source},
     memmon::binary,
-    optional::NotRun,
-    witness::{fetched, observed},
+    optional::{NotRun, fetched},
+    witness::observed,
 };
 
 /// The double of the driver's API.

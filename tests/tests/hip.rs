@@ -6,7 +6,8 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, ensure};
 use memmon_tests::{
     c::{cc, source},
-    witness::{fetched, observed},
+    optional::fetched,
+    witness::observed,
 };
 
 fn doubles(dir: &Path) -> Result<()> {

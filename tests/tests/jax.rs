@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     memmon::Daemon,
+    optional::fetched,
     record::{Recorded, acquainted, same},
-    witness::fetched,
 };
 
 fn arrays() -> Result<()> {

@@ -13,7 +13,7 @@ use memmon_tests::{
     c::{cc, source},
     lab::{Step, Workload},
     memmon::{Daemon, Ward},
-    optional::needs,
+    optional::{fetched, needs},
     raw::Connection,
     record::acquainted,
 };
@@ -29,10 +29,8 @@ const INTELS: &str = "Intel";
 
 /// What `cargo xtask test` installs of Python's packages.
 fn environment() -> Result<PathBuf> {
-    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
-    let root = Path::new(&lab).join("opencl");
-    needs(&root.join("bin/python"))?;
-    Ok(root)
+    fetched("opencl/bin/python")?;
+    fetched("opencl")
 }
 
 fn need(files: &[&str]) -> Result<()> {

@@ -2,8 +2,6 @@
 
 use std::{
     os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::Command,
     sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
@@ -20,7 +18,7 @@ use memmon_tests::{
     lab,
     memmon::{self as program, Daemon, charged, process},
     people::Open,
-    recorder::{Recorder, between, driver, ready, replay, snapshot},
+    recorder::{Recorder, between, driver, perfetto, ready, snapshot},
     screen::Screen,
 };
 use serde_json::Value;
@@ -252,23 +250,7 @@ fn what_perfetto_opens() -> Result<()> {
     driver.wait()?;
     sleep(Duration::from_millis(400));
     let (file, folder, _) = recorder.finish()?;
-    let trace = folder.path().join("trace");
-    let path = trace.to_str().context("plain")?;
-    ensure!(
-        replay(&file, &["--format", "perfetto", "-o", path])?
-            .status
-            .success()
-    );
-    let lab = std::env::var_os("MEMMON_LAB").context("run `cargo xtask test`")?;
-    let read = Path::new(env!("CARGO_MANIFEST_DIR")).join("perfetto/read.py");
-    let output = Command::new(Path::new(&lab).join("perfetto/bin/python"))
-        .arg(read)
-        .arg(&trace)
-        .output()
-        .context("Perfetto's Python package is not there: run `cargo xtask test`")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    let read: Value = serde_json::from_slice(&output.stdout)?;
+    let read = perfetto(&file, folder.path())?;
     assert_eq!(
         (&read["unknown_fields"], &read["unordered"]),
         (&0.into(), &0.into())

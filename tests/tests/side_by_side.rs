@@ -24,7 +24,7 @@ use memmon_tests::{
     fixture::{Driver, Fault, Fixture, Layout},
     memmon::{self, Daemon, process},
     prometheus::{Prometheus, free_port},
-    recorder::{Recorder, replay},
+    recorder::{Recorder, perfetto, replay},
     screen::Screen,
     tracy::Profiler,
     witness::Witness,
@@ -664,19 +664,7 @@ fn a_recording_tells_them_apart() -> Result<()> {
     let (refused, last) = (last["failures"].clone(), held(&last)?);
     let (file, folder, _) = recorder.finish()?;
 
-    let trace = folder.path().join("trace");
-    let path = trace.to_str().context("plain")?;
-    let output = replay(&file, &["--format", "perfetto", "-o", path])?;
-    ensure!(output.status.success(), "{output:?}");
-    let lab = std::env::var_os("MEMMON_LAB").context("run `cargo xtask test`")?;
-    let output = Command::new(Path::new(&lab).join("perfetto/bin/python"))
-        .arg(source("perfetto/read.py"))
-        .arg(&trace)
-        .output()
-        .context("Perfetto's Python package is not there: run `cargo xtask test`")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    let read: Value = serde_json::from_slice(&output.stdout)?;
+    let read = perfetto(&file, folder.path())?;
     let counters = read["counters"].as_object().context("counters")?;
     let own = counters
         .keys()

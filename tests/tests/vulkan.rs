@@ -23,7 +23,7 @@ use memmon::{
 use memmon_tests::{
     c::{cc, source},
     memmon::{Ward, process},
-    optional::{NotRun, needs},
+    optional::{NotRun, fetched},
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -412,9 +412,7 @@ impl Buffers {
 
 /// Its buffers are parts of Vulkan's blocks: these are counted, once. Without Vulkan in sight, the buffers are.
 fn buffers_of_wgpu() -> Result<()> {
-    let lab = std::env::var_os("MEMMON_LAB").context("MEMMON_LAB: `cargo xtask test` sets it")?;
-    let python = Path::new(&lab).join("wgpu/bin/python");
-    needs(&python)?;
+    let python = fetched("wgpu/bin/python")?;
     let (variable, driver) = lavapipe()?;
     let script = source("vulkan/buffers.py");
     let run = || -> Result<(Ward, Buffers)> {

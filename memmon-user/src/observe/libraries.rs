@@ -253,7 +253,7 @@ impl Libraries {
             && let Some(index) = self.like(entry)
         {
             match pid {
-                Some(pid) if self.is_covered(index, pid, mapped) => {
+                Some(pid) if self.is_covered(index, pid, mapped) == Some(true) => {
                     entry.alias_of = Some(index);
                     return;
                 }
@@ -300,11 +300,7 @@ impl Libraries {
     }
 
     /// The judge is the process itself: where its code already holds our breakpoints, it is covered.
-    fn is_covered(&self, index: usize, pid: u32, mapped: &Mapped) -> bool {
-        self.breakpoint(index, pid, mapped).unwrap_or(false)
-    }
-
-    fn breakpoint(&self, index: usize, pid: u32, mapped: &Mapped) -> Option<bool> {
+    fn is_covered(&self, index: usize, pid: u32, mapped: &Mapped) -> Option<bool> {
         let known = self.entries.get(&index)?;
         let memory = ProcessMemory::open(pid).ok()?;
         let point = known

@@ -30,8 +30,13 @@ pub struct ProcessEntry {
 impl ProcessEntry {
     /// Whether all that the process did by this runtime is known.
     pub fn knows_all_of(&self, space: u32) -> bool {
-        let seen = self.since != Since::Attach && !self.unseen.contains(&space);
-        !self.inexact && (seen || self.recovered.contains(&space))
+        let known = self.since != Since::Attach || self.recovered.contains(&space);
+        known && !self.misses_beginning(space) && !self.inexact
+    }
+
+    /// Whether this runtime was there before its probes, whatever `since` says of the others.
+    fn misses_beginning(&self, space: u32) -> bool {
+        self.unseen.contains(&space) && !self.recovered.contains(&space)
     }
 }
 
@@ -91,17 +96,14 @@ impl Tables {
         let ProcessEntry {
             facts,
             since,
-            unseen,
+            unseen: _,
             understood,
             exited_ns,
             inexact,
-            recovered,
+            recovered: _,
         } = entry;
         // It is the whole process's: of one part the beginning is missing.
-        let since = match rows
-            .keys()
-            .any(|key| unseen.contains(&key.space) && !recovered.contains(&key.space))
-        {
+        let since = match rows.keys().any(|key| entry.misses_beginning(key.space)) {
             true => Since::Attach,
             false => *since,
         };
