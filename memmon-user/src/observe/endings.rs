@@ -7,7 +7,6 @@ use memmon_ebpf::ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, pro
 use super::{clock, keys::owner_key, observer::Observer};
 use crate::{
     attach::{kernel::Kernel, table::Added},
-    runtimes::resolver::OwnerHint,
     tables::{
         EXITED_SHOWN, Fact,
         facts::{OwnerId, Proc, Since},
@@ -209,19 +208,7 @@ impl Observer {
     /// Owners whose first allocation no record told of.
     fn place_unplaced(&mut self) {
         for (key, value) in self.kernel.owners.all() {
-            let owner = OwnerId {
-                proc: key.proc,
-                space: key.space,
-                owner: key.owner,
-            };
-            if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
-                let hint = OwnerHint {
-                    owner: key.owner,
-                    device: value.device,
-                    aux: value.aux,
-                };
-                self.place(owner, value.ogen, &hint);
-            }
+            self.place_stored(&key, &value);
         }
     }
 

@@ -6,11 +6,15 @@ use std::{
 };
 
 use memmon_ebpf::{
-    ledger::proc_flag,
+    ledger::{OwnerKey, OwnerValue, proc_flag},
     record::{Control, ControlKind, History, HistoryKind},
 };
 
-use super::{observer::Observer, walk};
+use super::{
+    keys::{owner_id, owner_key},
+    observer::Observer,
+    walk,
+};
 use crate::{
     drain,
     runtimes::resolver::OwnerHint,
@@ -173,6 +177,38 @@ impl Observer {
         });
     }
 
+    /// An owner whose first allocation no record told of, or has told of yet.
+    pub(super) fn place_stored(&mut self, key: &OwnerKey, value: &OwnerValue) {
+        let owner = owner_id(key);
+        if value.device != 0 && !self.tables.is_placed(&owner, value.ogen) {
+            let hint = OwnerHint {
+                owner: key.owner,
+                device: value.device,
+                aux: value.aux,
+            };
+            self.place(owner, value.ogen, &hint);
+        }
+    }
+
+    /// Where the memory lies that was asked for in vain: of a first allocation, what tells of its owner is in another
+    /// buffer, and may not have been taken out yet.
+    fn place_failed(&mut self, events: &[Event]) {
+        let failed = events.iter().filter(|it| it.kind == EventKind::Failed);
+        let owners: BTreeMap<OwnerId, (Proc, u32)> = failed
+            .map(|event| (OwnerId::of(&event.row), (event.proc, event.pid)))
+            .collect();
+        for (owner, (proc, pid)) in owners {
+            let running = self.kernel.procs.get(pid);
+            if running.is_some_and(|value| value.proc == proc) {
+                self.acquaint(proc, pid, None);
+            }
+            let key = owner_key(owner.proc, owner.space, owner.owner);
+            if let Some(value) = self.kernel.owners.get(key) {
+                self.place_stored(&key, &value);
+            }
+        }
+    }
+
     /// Looks again for owners that were not found where their first allocation said.
     pub(super) fn place_again(&mut self) {
         let gone = |owner: &OwnerId| !self.processes.contains_key(&owner.proc);
@@ -224,6 +260,7 @@ impl Observer {
                 self.journal.events(&since);
             }
             events.extend(since);
+            self.place_failed(&events);
             self.note_failures(&events);
         }
         self.keep_for_free(&events);

@@ -2,7 +2,10 @@
 
 use memmon_ebpf::ledger::{LiveKey, LiveValue, OwnerKey, RowKey, live_flag};
 
-use crate::{runtimes::resolver::FoundAllocation, tables::facts::Proc};
+use crate::{
+    runtimes::resolver::FoundAllocation,
+    tables::facts::{OwnerId, Proc},
+};
 
 pub(super) fn owner_key(proc: Proc, space: u32, owner: u64) -> OwnerKey {
     OwnerKey {
@@ -10,6 +13,14 @@ pub(super) fn owner_key(proc: Proc, space: u32, owner: u64) -> OwnerKey {
         owner,
         space,
         reserved: 0,
+    }
+}
+
+pub(super) fn owner_id(key: &OwnerKey) -> OwnerId {
+    OwnerId {
+        proc: key.proc,
+        space: key.space,
+        owner: key.owner,
     }
 }
 

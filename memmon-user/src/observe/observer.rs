@@ -24,6 +24,7 @@ use super::{
     events::Unplaced,
     inspector::Inspector,
     journal::Journal,
+    keys::owner_id,
     libraries::{Libraries, Use},
     lookout::Lookout,
     observation::Request,
@@ -443,14 +444,6 @@ async fn tick(timer: Option<&mut tokio::time::Interval>) {
             timer.tick().await;
         }
         None => std::future::pending().await,
-    }
-}
-
-fn owner_id(key: &OwnerKey) -> OwnerId {
-    OwnerId {
-        proc: key.proc,
-        space: key.space,
-        owner: key.owner,
     }
 }
 
