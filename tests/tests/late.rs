@@ -1,11 +1,15 @@
 //! memmon comes when the program has been running for a while: what it holds is read from it, to
 //! the byte, and stays true from there on.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
-    check::{agrees, holds, pid, running},
+    c::{cc, source},
+    check::{agrees, holds, is_exact, pid, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
     memmon::{Daemon, query},
 };
@@ -160,6 +164,32 @@ fn allocating_when_memmon_comes() -> Result<()> {
             driver.ask("leak 100 8192")?;
         }
     }
+    Ok(())
+}
+
+/// What could not be read at once is read later, also where another runtime's past stays unknown for good.
+#[test]
+fn not_to_be_read_at_first_beside_another_runtime() -> Result<()> {
+    let library = tempfile::tempdir()?;
+    let double = source("cuda/double.c");
+    cc(
+        library.path(),
+        &["-shared", "-fPIC", "-o", "libcuda.so.1", &double],
+    )?;
+    let mut command = Command::new(Fixture::get(Layout::Pimpl, Fault::None)?.driver());
+    command.env("LD_PRELOAD", library.path().join("libcuda.so.1"));
+    let mut driver = Driver::spawn(command)?;
+    driver.ask("open chips 2 l1_small 16384 trace 1048576")?;
+    driver.ask("leak 100 8192")?;
+    driver.ask("corrupt dangling-buffer")?;
+    let daemon = Daemon::start(&[])?;
+    let snapshot = daemon.snapshot()?;
+    ensure!(!is_exact(&snapshot, driver.pid()), "it could be read");
+    agrees_in_time(&daemon, &driver.ask("heal")?)?;
+    let snapshot = daemon.snapshot()?;
+    let process = running(&snapshot, driver.pid()).context("it")?;
+    assert_eq!(process.since, "attach");
+    agrees(&daemon, &driver.ask("freeall")?)?;
     Ok(())
 }
 

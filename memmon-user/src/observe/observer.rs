@@ -66,6 +66,19 @@ pub(super) struct Watched {
     pub healing: Option<Healing>,
 }
 
+impl Watched {
+    /// Its runtimes whose allocators can be read in its memory.
+    pub fn readable(&self) -> impl Iterator<Item = u32> {
+        let readable = |(using, _): &(Use, u64)| using.model.is_some().then_some(using.space);
+        self.uses.iter().filter_map(readable)
+    }
+
+    /// Whether those are all that it has.
+    pub fn is_readable(&self) -> bool {
+        !self.uses.is_empty() && self.readable().count() == self.uses.len()
+    }
+}
+
 /// Where questions come from.
 pub(super) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,

@@ -6,7 +6,7 @@
 //! by then. That this is right in every order in which things can happen is checked in
 //! `recovery_tests`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use memmon_ebpf::ledger::{OwnerKey, OwnerValue, ProcValue, RowKey, owner_flag, proc_flag};
 
@@ -108,7 +108,7 @@ impl Observer {
             ..
         } = recovery;
         let mut past = Past::Nothing;
-        let mut read = Vec::new();
+        let (mut read, mut unread) = (BTreeSet::new(), BTreeSet::new());
         for (using, _) in uses {
             let found = using.model.as_ref().and_then(|_| all.next());
             past = match found {
@@ -119,9 +119,10 @@ impl Observer {
                         .iter()
                         .all(|owner| opened.contains(&(using.space, owner.owner)));
                     self.take_in(value.proc, using.space, before, &found);
-                    if found.consistent {
-                        read.push(using.space);
-                    }
+                    match found.consistent {
+                        true => read.insert(using.space),
+                        false => unread.insert(using.space),
+                    };
                     match (past, found.consistent, seen) {
                         (Past::Unknown, _, _) | (_, false, _) => Past::Unknown,
                         (past, true, true) => past,
@@ -129,14 +130,20 @@ impl Observer {
                     }
                 }
                 // There is nothing to be read: it was seen.
-                None if using.in_time => past,
+                None if using.in_time => {
+                    read.insert(using.space);
+                    past
+                }
                 // It cannot be read.
-                Some(Err(_)) | None => Past::Unknown,
+                Some(Err(_)) | None => {
+                    unread.insert(using.space);
+                    Past::Unknown
+                }
             };
         }
         if past == Past::Unknown {
             // What one runtime hides is no reason to doubt another.
-            for space in read {
+            for space in read.difference(&unread).copied() {
                 self.tell(Fact::Recovered {
                     proc: value.proc,
                     space,

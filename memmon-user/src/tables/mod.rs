@@ -176,6 +176,12 @@ impl Tables {
         self.processes.get(&proc).is_none_or(|entry| entry.inexact)
     }
 
+    /// Whether what it did by this runtime is known from its beginning on.
+    pub fn knows_past_of(&self, proc: Proc, space: u32) -> bool {
+        let entry = self.processes.get(&proc);
+        entry.is_some_and(|entry| entry.knows_past_of(space))
+    }
+
     pub fn process_since(&self, proc: Proc) -> Option<Since> {
         self.processes.get(&proc).map(|entry| entry.since)
     }

@@ -30,8 +30,13 @@ pub struct ProcessEntry {
 impl ProcessEntry {
     /// Whether all that the process did by this runtime is known.
     pub fn knows_all_of(&self, space: u32) -> bool {
+        self.knows_past_of(space) && !self.inexact
+    }
+
+    /// Whether what the process did by this runtime is known from its beginning on.
+    pub(super) fn knows_past_of(&self, space: u32) -> bool {
         let known = self.since != Since::Attach || self.recovered.contains(&space);
-        known && !self.misses_beginning(space) && !self.inexact
+        known && !self.misses_beginning(space)
     }
 
     /// Whether this runtime was there before its probes, whatever `since` says of the others.

@@ -1,6 +1,6 @@
 //! The observer's side: asks for audits, and writes down what they found.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use memmon_ebpf::ledger::proc_flag;
 use tokio::{sync::oneshot, time::Instant};
@@ -131,9 +131,7 @@ impl Observer {
     /// None where nothing of it can be read.
     fn subject(&self, proc: Proc) -> Option<Subject> {
         let watched = self.processes.get(&proc)?;
-        if watched.uses.iter().all(|(using, _)| using.model.is_none()) {
-            return None;
-        }
+        watched.readable().next()?;
         let baselines = self
             .tables
             .rows_of(proc)
@@ -152,11 +150,10 @@ impl Observer {
         let Some(watched) = self.processes.get(&proc) else {
             return false;
         };
-        let can_be_read =
-            !watched.uses.is_empty() && watched.uses.iter().all(|(using, _)| using.model.is_some());
         let is_new = watched.fresh || watched.forked;
-        let is_whole = self.tables.process_since(proc) != Some(Since::Attach) || is_new;
-        can_be_read && (!is_whole || self.tables.is_inexact(proc))
+        let misses = |space: &u32| !self.tables.knows_past_of(proc, *space);
+        let misses_past = !is_new && watched.readable().any(|space| misses(&space));
+        misses_past || (watched.is_readable() && self.tables.is_inexact(proc))
     }
 
     pub(in crate::observe) fn audited(&mut self, finding: Finding) {
@@ -282,6 +279,16 @@ impl Observer {
             .get(pid)
             .is_none_or(|value| value.proc != proc || value.flags & proc_flag::INEXACT != 0);
         if missed_again {
+            return;
+        }
+        let Some(watched) = self.processes.get(&proc) else {
+            return;
+        };
+        if !watched.is_readable() {
+            // Of the others it is not known what they missed.
+            for space in watched.readable().collect::<BTreeSet<u32>>() {
+                self.tell(Fact::Recovered { proc, space });
+            }
             return;
         }
         if self.tables.is_inexact(proc) {
