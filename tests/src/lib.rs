@@ -1,5 +1,6 @@
 //! Support for the end-to-end tests.
 
+pub mod audit;
 pub mod c;
 pub mod check;
 pub mod disk;

@@ -12,6 +12,7 @@ use memmon::tables::{
     snapshot::{NoticeKind, Snapshot, Usage},
 };
 use memmon_tests::{
+    audit::{audit, audit_by, settled},
     check::{agrees, holds, running},
     fixture::{Driver, Fault, Fixture, Layout, number},
     lab::{self, Workload},
@@ -31,34 +32,6 @@ fn alone(driver: &Driver, settings: &[&str]) -> Result<Daemon> {
     Daemon::start(&args)
 }
 
-/// The report, and the exit code.
-fn audit_by(args: &[&str]) -> Result<(Report, i32)> {
-    let output = run(&[&["audit", "--format", "json"], args].concat())?;
-    let code = output.status.code().context("no exit code")?;
-    let report = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{code}: {}", String::from_utf8_lossy(&output.stderr)))?;
-    Ok((report, code))
-}
-
-fn audit(daemon: &Daemon) -> Result<(Report, i32)> {
-    let socket = daemon.socket();
-    audit_by(&["--socket", socket.to_str().context("a plain path")?])
-}
-
-/// An audit in which every row is settled.
-fn settled(daemon: &Daemon) -> Result<(Report, i32)> {
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        let (report, code) = audit(daemon)?;
-        if report.count(Verdict::Unsettled) == 0 || code != 0 {
-            return Ok((report, code));
-        }
-        if Instant::now() > until {
-            bail!("it never settles: {report:#?}");
-        }
-    }
-}
-
 fn dram(snapshot: &Snapshot, pid: u32) -> Result<&Usage> {
     usage(snapshot, pid, 0, "DRAM").context("no DRAM")
 }
@@ -69,6 +42,19 @@ fn all_agree((report, code): &(Report, i32), context: &str) -> Result<()> {
         "{context}: exit code {code}: {report:#?}"
     );
     ensure!(report.rows.iter().all(|row| !row.rebased), "{report:#?}");
+    Ok(())
+}
+
+/// So much that to read it once takes longer than an audit usually takes.
+#[test]
+fn much_is_live() -> Result<()> {
+    let mut driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
+    let daemon = alone(&driver, &[])?;
+    let answer = driver.ask("leak 60000 1024")?;
+    let report = settled(&daemon)?;
+    ensure!(!report.0.rows.is_empty(), "nothing was compared");
+    all_agree(&report, "much")?;
+    agrees(&daemon, &answer)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A map of the ledger: its entries one by one, and all at once.
 
-use std::{io, os::fd::AsFd as _};
+use std::{io, os::fd::AsFd as _, thread, time::Duration};
 
 use aya::{
     Ebpf, Pod,
@@ -11,6 +11,10 @@ use super::{batch::Reader, wire::Wire};
 
 const NO_EXIST: u64 = 1;
 const EXIST: u64 = 2;
+
+/// How often an entry is offered again that the kernel had no memory for just then, and after how long.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// What became of an entry that was to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +71,32 @@ where
     }
 
     pub fn add(&mut self, key: K, value: V) -> Added {
-        match self.map.insert(&Wire(key), &Wire(value), NO_EXIST) {
+        match self.insert(key, value, NO_EXIST) {
             Ok(()) => Added::New,
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                Added::There
-            }
+            Err(error) if errno(&error) == Some(libc::EEXIST) => Added::There,
             Err(_) => Added::Full,
         }
     }
 
     /// False where the key is not there.
     pub fn change(&mut self, key: K, value: V) -> bool {
-        self.map.insert(&Wire(key), &Wire(value), EXIST).is_ok()
+        self.insert(key, value, EXIST).is_ok()
+    }
+
+    /// The kernel keeps some memory at hand for entries. Whoever takes it faster than it is filled up, or meets somebody
+    /// who holds the bucket, is refused for a moment.
+    fn insert(&mut self, key: K, value: V, flags: u64) -> Result<(), MapError> {
+        let mut tries = TRIES;
+        loop {
+            let result = self.map.insert(&Wire(key), &Wire(value), flags);
+            let refused = result.as_ref().err().and_then(errno);
+            let passes = matches!(refused, Some(libc::ENOMEM | libc::EBUSY | libc::EAGAIN));
+            if tries == 0 || !passes {
+                return result;
+            }
+            tries -= 1;
+            thread::sleep(PAUSE);
+        }
     }
 
     pub fn remove(&mut self, key: K) {
@@ -114,5 +130,12 @@ where
     /// Reads it from another thread.
     pub fn reader(&self) -> io::Result<Reader<K, V>> {
         self.reader.try_clone()
+    }
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
     }
 }
