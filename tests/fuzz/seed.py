@@ -310,6 +310,8 @@ def image(library, names):
         if part in parts:
             _, kind, _, at, offset, size, *_ = parts[part]
             whole = whole.ljust(at, b"\0") + (bytes(size) if kind == 8 else library[offset:offset + size])
+        # Parts begin where words may.
+        whole += bytes(-len(whole) % 32)
         ends[part] = len(whole)
     symbols, pointers = b"", b""
     values = {}

@@ -28,6 +28,8 @@ const LONGEST: usize = 15;
 const MAX_CALLS: usize = 8;
 /// Ways that wait to be followed.
 const MAX_WAITING: usize = 4_096;
+/// Slots that are remembered for a way that waits, for which a step less is gone.
+const SLOTS_OF_A_STEP: usize = 4;
 
 /// How far it is gone.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,7 @@ pub(super) fn follow(
         limits,
         pages: BTreeMap::new(),
         visits: BTreeMap::new(),
+        steps: 0,
         waiting: Vec::new(),
         found: Stores::default(),
         info: InstructionInfoFactory::new(),
@@ -91,6 +94,7 @@ struct Follower<'a> {
     limits: Limits,
     pages: BTreeMap<u64, Vec<u8>>,
     visits: BTreeMap<u64, u32>,
+    steps: usize,
     waiting: Vec<(u64, State)>,
     found: Stores,
     info: InstructionInfoFactory,
@@ -98,14 +102,13 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     fn run(&mut self) {
-        let mut steps = 0;
         while let Some((mut ip, mut state)) = self.waiting.pop() {
             loop {
-                if steps >= self.limits.steps {
+                if self.steps >= self.limits.steps {
                     self.found.cut_short = true;
                     return;
                 }
-                steps += 1;
+                self.steps += 1;
                 let visits = self.visits.entry(ip).or_default();
                 if *visits >= self.limits.visits {
                     break;
@@ -150,6 +153,8 @@ impl Follower<'_> {
 
     fn later(&mut self, ip: u64, state: State) {
         if self.waiting.len() < MAX_WAITING {
+            // Else code that fills the stack and then branches on and on takes minutes, and all memory.
+            self.steps += state.cells.len() / SLOTS_OF_A_STEP;
             self.waiting.push((ip, state));
         } else {
             self.found.cut_short = true;

@@ -214,3 +214,32 @@ fn any_damage_is_followed_to_an_end() {
         let _ = find(&Library::from_bytes(damaged).unwrap());
     }
 }
+
+/// Code that fills all that is remembered of the stack and then may go on in thousands of ways: it took minutes, and
+/// all memory.
+#[test]
+fn code_that_branches_on_and_on_is_not_followed_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, library] = ["a.s", "a.so"].map(|name| folder.path().join(name));
+    let text = ".text\n.globl zeGetMemProcAddrTable\nzeGetMemProcAddrTable:\n\
+                .rept 4096\npush %rax\n.endr\n.rept 4000\n.byte 0x74, 0\n.endr\nret\n\
+                .size zeGetMemProcAddrTable, .-zeGetMemProcAddrTable\n";
+    std::fs::write(&source, text).unwrap();
+    let built = Command::new("gcc")
+        .args(["-shared", "-nostdlib", "-o"])
+        .args([&library, &source])
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("not run: no C compiler");
+        return;
+    }
+    let started = std::time::Instant::now();
+    let table = "zeGetMemProcAddrTable";
+    assert_eq!(
+        find(&open(&library)).unwrap_err(),
+        TableError::TooLong { table }
+    );
+    let took = started.elapsed();
+    // It is milliseconds.
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+}

@@ -155,6 +155,8 @@ struct Part {
 impl Part {
     fn of(library: &Library, segment: &Segment) -> Option<Self> {
         let size = usize::try_from(segment.file_size).ok()?.min(MAX_SEARCHED);
+        // Nothing is loaded across the end of all addresses: they are counted without a look at it.
+        segment.address.checked_add(size as u64 + 8)?;
         Some(Self {
             address: segment.address,
             bytes: library.data(segment.address, size)?,

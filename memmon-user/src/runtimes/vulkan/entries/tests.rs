@@ -251,3 +251,20 @@ fn drivers_of_this_system() {
         eprintln!("not run: no driver of Mesa's is installed");
     }
 }
+
+/// Addresses go up to the very last one.
+#[test]
+fn nothing_lies_beyond_the_end_of_addresses() {
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0".to_vec();
+    file.resize(64, 0);
+    file[0x20..0x28].copy_from_slice(&64_u64.to_le_bytes());
+    file[0x36..0x3a].copy_from_slice(&[56, 0, 1, 0]);
+    // PT_LOAD, readable and executable.
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    for field in [0, u64::MAX - 40, u64::MAX - 40, 120, 120, 1] {
+        file.extend(field.to_le_bytes());
+    }
+    let library = Library::from_bytes(file).unwrap();
+    assert_eq!(library.segments().len(), 1);
+    assert_eq!(find(&library, 0), Err(EntriesError::NoMap(DEVICE.kind)));
+}
