@@ -3,6 +3,7 @@
 
 mod ahead;
 mod audit;
+mod census;
 pub mod clock;
 mod discovery;
 mod endings;
@@ -12,7 +13,6 @@ mod inspector;
 mod journal;
 mod keys;
 mod libraries;
-mod look;
 mod lookout;
 mod observation;
 mod observer;
@@ -26,7 +26,7 @@ mod understanding;
 mod walk;
 
 pub use audit::AuditRequest;
-pub use look::query;
+pub use census::query;
 pub use observation::{Observation, Request, StartError, follow};
 pub use runtimes::Runtimes;
 

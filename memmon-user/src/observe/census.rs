@@ -26,23 +26,23 @@ use crate::{
 
 /// One snapshot of now.
 pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
-    let mut looker = Looker::new(options.clone(), runtimes);
-    looker.tables.nothing_seen();
-    looker.look()
+    let mut census = Census::new(options.clone(), runtimes);
+    census.tables.nothing_seen();
+    census.take()
 }
 
 /// A process is another one where its pid was used again.
 type Identified = (u32, Option<u64>);
 
 /// Walks every process in scope, and remembers what was there before.
-pub struct Looker<'a> {
+pub struct Census<'a> {
     options: Options,
     runtimes: &'a Runtimes,
     pub tables: Tables,
-    /// What was live at the latest look.
+    /// What was live at the latest census.
     pub live: Vec<LiveEntry>,
     libraries: Libraries,
-    /// What there is to say of every look.
+    /// What there is to say of every census.
     pub notes: Vec<String>,
     /// How many processes use a runtime that cannot be read, beside one that can.
     unread: BTreeMap<u32, u64>,
@@ -57,7 +57,7 @@ struct Subject {
     uses: Vec<(Use, u64)>,
 }
 
-impl<'a> Looker<'a> {
+impl<'a> Census<'a> {
     pub fn new(options: Options, runtimes: &'a Runtimes) -> Self {
         let observer = snapshot::Observer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,7 +78,7 @@ impl<'a> Looker<'a> {
     }
 
     /// All that they hold at this moment.
-    pub fn look(&mut self) -> Snapshot {
+    pub fn take(&mut self) -> Snapshot {
         let found = scan::processes(|name| self.runtimes.wants(name));
         let mut subjects = Vec::new();
         for (pid, mapped) in &found {
