@@ -22,11 +22,11 @@ use super::{
     audit::{AuditRequest, Auditor, Healing},
     clock,
     events::Unplaced,
+    failed_allocations::FailedAllocations,
     inspector::Inspector,
     journal::Journal,
     keys::owner_id,
     libraries::{Libraries, Use},
-    lookout::Lookout,
     observation::Request,
     rates::Rates,
 };
@@ -101,7 +101,7 @@ pub(super) struct Observer {
     pub(super) auditor: Auditor,
     /// The latest audit of everything.
     pub(super) audited: Option<Box<Audit>>,
-    pub(super) lookout: Lookout,
+    pub(super) failed_allocations: FailedAllocations,
     pub(super) rates: Rates,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
@@ -182,7 +182,7 @@ impl Observer {
             inspector,
             auditor,
             audited: None,
-            lookout: Lookout::default(),
+            failed_allocations: FailedAllocations::default(),
             rates: Rates::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
@@ -264,7 +264,7 @@ impl Observer {
                         self.collect();
                     }
                 }
-                Some(finding) = self.inspector.findings.recv() => self.found(finding),
+                Some(found) = self.inspector.taken.recv() => self.note_taken(found),
                 Some(finding) = self.auditor.findings.recv() => self.audited(finding),
                 () = due(healing) => self.heal(),
                 () = tick(audit_timer.as_mut()) => self.audit_all(),
