@@ -6,8 +6,8 @@ use memmon_ebpf::ledger::proc_flag;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AuditRequest, Examined, Finding, Outcome, Subject, Task,
-    compare::{Correction, RowLook, Sums, Verdict},
+    AuditRequest, ExaminedProcess, Finding, Outcome, Subject, Task,
+    compare::{Correction, ExaminedRow, Sums, Verdict},
 };
 use crate::{
     attach::table::Added,
@@ -216,20 +216,20 @@ impl Observer {
         }
     }
 
-    fn conclude_process(&mut self, examined: &Examined, rows: &mut Vec<AuditedRow>) {
+    fn conclude_process(&mut self, examined: &ExaminedProcess, rows: &mut Vec<AuditedRow>) {
         let proc = examined.subject.proc;
         let unproven = examined.subject.unproven;
         let mut is_clean = examined.is_clean();
-        for root in &examined.roots {
-            if unproven && let Some(found) = &root.found {
-                self.take_owners(proc, root.space, found);
+        for allocator in &examined.allocators {
+            if unproven && let Some(found) = &allocator.found {
+                self.take_owners(proc, allocator.space, found);
                 // Its device could not be read then: it is looked at again before anything is said to be exact.
                 is_clean &= found
                     .owners
                     .iter()
                     .all(|owner| owner.device == 0 || !owner.placement.devices.is_empty());
             }
-            for row in root.rows.values() {
+            for row in allocator.rows.values() {
                 let mut audited = self.tables.audited_row(&row.key);
                 audited.ledger = numbers(row.ledger);
                 audited.allocator = row.own.map(numbers);
@@ -303,7 +303,7 @@ impl Observer {
     }
 
     /// Makes a row what the allocator says. None where it has another past by now.
-    fn mend(&mut self, row: &RowLook, mend: &Correction, unproven: bool) -> Option<Applied> {
+    fn mend(&mut self, row: &ExaminedRow, mend: &Correction, unproven: bool) -> Option<Applied> {
         let key = &row.key;
         let own = row.own?;
         let ogen = self
@@ -364,7 +364,7 @@ impl Observer {
     /// row already.
     fn remove_ghosts(
         &mut self,
-        row: &RowLook,
+        row: &ExaminedRow,
         ghosts: &[LiveEntry],
         target: &mut Sums,
     ) -> Vec<LiveId> {
@@ -390,7 +390,7 @@ impl Observer {
     /// has left a trace.
     fn add_missing(
         &mut self,
-        row: &RowLook,
+        row: &ExaminedRow,
         mend: &Correction,
         target: &mut Sums,
     ) -> (Vec<LiveEntry>, bool) {
