@@ -100,7 +100,7 @@ pub(super) struct Observer {
     pub(super) inspector: Inspector,
     pub(super) auditor: Auditor,
     /// The latest audit of everything.
-    pub(super) audited: Option<Box<Audit>>,
+    pub(super) latest_audit: Option<Box<Audit>>,
     pub(super) failed_allocations: FailedAllocations,
     pub(super) rates: Rates,
     pub(super) processes: HashMap<Proc, Watched>,
@@ -181,7 +181,7 @@ impl Observer {
             journal: Journal::new(),
             inspector,
             auditor,
-            audited: None,
+            latest_audit: None,
             failed_allocations: FailedAllocations::default(),
             rates: Rates::default(),
             processes: HashMap::new(),
@@ -265,7 +265,7 @@ impl Observer {
                     }
                 }
                 Some(found) = self.inspector.taken.recv() => self.note_taken(found),
-                Some(finding) = self.auditor.findings.recv() => self.audited(finding),
+                Some(finding) = self.auditor.findings.recv() => self.take_finding(finding),
                 () = due(healing) => self.heal(),
                 () = tick(audit_timer.as_mut()) => self.audit_all(),
                 Some(request) = audits.recv() => self.audit(request),
@@ -438,7 +438,7 @@ impl Observer {
             inexact_rows: 0,
             inherited_frees: counters.get(Counter::InheritedFrees),
             notes,
-            audit: self.audited.clone(),
+            audit: self.latest_audit.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use memmon_ebpf::ledger::{OwnerKey, OwnerValue, ProcValue, RowKey, owner_flag, proc_flag};
 
 use super::{
-    keys::{live_key, owner_key, recovered, row_key},
+    keys::{live_key, owner_key, recovered_value, row_key},
     libraries::Use,
     observer::Observer,
     walk::{self, Walk},
@@ -177,7 +177,7 @@ impl Observer {
         for allocation in &found.allocations {
             let ogen = generation(before, &owner_key(proc, space, allocation.owner));
             let key = live_key(proc, space, allocation.key);
-            let value = recovered(allocation, ogen);
+            let value = recovered_value(allocation, ogen);
             let added = self.kernel.live.add(key, value);
             if added == Added::There {
                 // The kernel knows it better.

@@ -13,7 +13,7 @@ use crate::{
     attach::table::Added,
     observe::{
         clock,
-        keys::{live_key, owner_key, recovered},
+        keys::{live_key, owner_key, recovered_value},
         observer::Observer,
     },
     tables::{
@@ -156,7 +156,7 @@ impl Observer {
         misses_past || (watched.is_readable() && self.tables.is_inexact(proc))
     }
 
-    pub(in crate::observe) fn audited(&mut self, finding: Finding) {
+    pub(in crate::observe) fn take_finding(&mut self, finding: Finding) {
         match finding {
             Finding::Trace { procs, done } => {
                 for (proc, pid) in procs {
@@ -397,7 +397,7 @@ impl Observer {
         let mut added = Vec::new();
         for allocation in &mend.missing {
             let key = live_key(row.key.proc, row.key.space, allocation.key);
-            let value = recovered(allocation, row.key.ogen);
+            let value = recovered_value(allocation, row.key.ogen);
             match self.kernel.live.add(key, value) {
                 Added::New => added.extend(LiveEntry::of(&key, &value)),
                 Added::There => {
@@ -439,9 +439,9 @@ impl Observer {
     }
 
     fn note_audit(&mut self, report: &Report) {
-        let before = self.audited.take().unwrap_or_default();
+        let before = self.latest_audit.take().unwrap_or_default();
         let differed = report.count(audit::Verdict::Differed);
-        self.audited = Some(Box::new(Audit {
+        self.latest_audit = Some(Box::new(Audit {
             at: report.taken_at.clone(),
             took_ns: report.took_ns,
             audits: before.audits + 1,
