@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use memmon_ebpf::ledger::RowKey;
 
 use super::{
-    Options, Runtimes, clock,
+    Options, Runtimes,
     identities::process_facts,
     keys::row_key,
     libraries::{Libraries, Use},
@@ -13,6 +13,7 @@ use super::{
     walk::{self, Walk},
 };
 use crate::{
+    clock,
     discover::scan::{self, Mapped},
     runtimes::resolver::Recovered,
     tables::{

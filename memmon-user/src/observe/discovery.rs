@@ -7,7 +7,6 @@ use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 use super::{
     Options,
     audit::Healing,
-    clock,
     identities::{process_facts, text},
     libraries::Use,
     observer::{FOUND_BY_US, Observer, Watched},
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     attach::table::Added,
+    clock,
     discover::{
         scan::{self, Mapped},
         watch::Notice,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use memmon_ebpf::ledger::{Counter, RowKey};
 
-use super::{clock, inspector::TakenBlocks, observer::Observer};
+use super::{inspector::TakenBlocks, observer::Observer};
 use crate::{
     attach::names,
+    clock,
     tables::{
         Fact,
         event::{Event, EventKind},

@@ -9,10 +9,10 @@ use std::{
 use memmon_ebpf::ledger::{LiveKey, LiveValue, RowKey};
 use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
-use super::{clock, journal, observer::Observer};
+use super::{journal, observer::Observer};
 use crate::{
     attach::{batch::Reader, names},
-    rights,
+    clock, rights,
     tables::{
         Batch, Fact, Follower, Tables,
         live::{Inspect, LiveEntry},

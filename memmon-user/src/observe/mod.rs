@@ -4,7 +4,6 @@
 mod ahead;
 mod audit;
 mod census;
-pub mod clock;
 mod discovery;
 mod endings;
 mod events;

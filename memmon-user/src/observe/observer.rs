@@ -20,7 +20,6 @@ use super::{
     Options, Runtimes, StartError,
     ahead::{self, Mappings},
     audit::{AuditRequest, Auditor, Healing},
-    clock,
     events::Unplaced,
     failed_allocations::FailedAllocations,
     inspector::Inspector,
@@ -36,6 +35,7 @@ use crate::{
         kernel::{Kernel, Settings},
         rings::Rings,
     },
+    clock,
     discover::watch::MappingWatch,
     tables::{
         Fact, Follower, Tables,

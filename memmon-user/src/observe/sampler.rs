@@ -8,8 +8,11 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{Options, Runtimes, census::Census, clock, observation::Request, observer::Inboxes};
-use crate::tables::{live::Inspect, snapshot::Snapshot};
+use super::{Options, Runtimes, census::Census, observation::Request, observer::Inboxes};
+use crate::{
+    clock,
+    tables::{live::Inspect, snapshot::Snapshot},
+};
 
 const NOTE: &str = "sampled: no probe is placed, so peaks are of what was seen at each refresh, and nothing is counted";
 

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     attach::table::Added,
+    clock,
     observe::{
-        clock,
         keys::{live_key, owner_key, recovered_value},
         observer::Observer,
     },
