@@ -10,7 +10,7 @@ use super::{
     keys::row_key,
     libraries::{Libraries, Use},
     observer::host_name,
-    walk::{self, Walk},
+    walk::{self, Walked},
 };
 use crate::{
     clock,
@@ -90,7 +90,10 @@ impl<'a> Census<'a> {
         self.bury(&subjects);
         self.live.clear();
         self.unread.clear();
-        let found = walk_all(&subjects);
+        let uses = subjects
+            .iter()
+            .map(|subject| (subject.pid, subject.uses.as_slice()));
+        let found = walk::recover_all(uses);
         for (subject, found) in subjects.into_iter().zip(found) {
             self.take_in(&subject, found);
         }
@@ -157,7 +160,7 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn take_in(&mut self, subject: &Subject, found: Vec<Option<Result<Recovered, String>>>) {
+    fn take_in(&mut self, subject: &Subject, found: Vec<Walked>) {
         let proc = subject.proc;
         let found: Vec<(u32, Option<Recovered>)> = subject
             .uses
@@ -236,31 +239,4 @@ impl<'a> Census<'a> {
             self.tables.baseline(key, sum);
         }
     }
-}
-
-/// What each use of each subject holds; none where it cannot be read at all.
-fn walk_all(subjects: &[Subject]) -> Vec<Vec<Option<Result<Recovered, String>>>> {
-    let uses = || {
-        subjects
-            .iter()
-            .flat_map(|subject| subject.uses.iter().map(|using| (subject.pid, using)))
-    };
-    let walks: Vec<Walk<'_>> = uses()
-        .filter_map(|(pid, (using, base))| {
-            Some(Walk {
-                model: using.model.as_deref()?,
-                pid,
-                base: *base,
-            })
-        })
-        .collect();
-    let mut found = walk::recover_all(&walks).into_iter();
-    subjects
-        .iter()
-        .map(|subject| {
-            let uses = subject.uses.iter();
-            uses.map(|(using, _)| using.model.as_ref().and_then(|_| found.next()))
-                .collect()
-        })
-        .collect()
 }

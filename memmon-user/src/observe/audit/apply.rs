@@ -222,7 +222,7 @@ impl Observer {
         let mut is_clean = examined.is_clean();
         for allocator in &examined.allocators {
             if unproven && let Some(found) = &allocator.found {
-                self.take_owners(proc, allocator.space, found);
+                self.add_owners_as_of_now(proc, allocator.space, found);
                 // Its device could not be read then: it is looked at again before anything is said to be exact.
                 is_clean &= found
                     .owners
