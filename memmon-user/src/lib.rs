@@ -1,9 +1,10 @@
 //! memmon-ebpf: who is holding the device memory?
 //!
 //! The road of the data: [`discover`] → [`attach`] → [`drain`] → [`tables`] → [`views`]; [`observe`]
-//! drives it. What differs between runtimes is in [`runtimes`]; [`elf`] reads library files, and
-//! [`target`] processes; [`rights`] says what each thread may do. [`server`] shares one observation; [`doctor`] says what the machine
-//! allows; [`cli`] is the command line. [`clock`] and [`text`] (what others wrote, made safe to look at) are for all of them.
+//! drives it, and a [`recording`] keeps what the tables were told. What differs between runtimes is in
+//! [`runtimes`]; [`elf`] reads library files, and [`target`] processes; [`rights`] says what each thread
+//! may do. [`server`] shares one observation; [`doctor`] says what the machine allows; [`cli`] is the
+//! command line. [`clock`] and [`text`] (what others wrote, made safe to look at) are for all of them.
 
 pub mod attach;
 pub mod cli;
