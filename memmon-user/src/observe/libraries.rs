@@ -12,7 +12,6 @@ use std::{
 use log::info;
 
 use super::{
-    clock,
     runtimes::{Known, Runtimes},
     understanding::{Understanding, Understandings},
 };
@@ -21,6 +20,7 @@ use crate::{
         kernel::{Attachment, Kernel},
         plan,
     },
+    clock,
     discover::{
         ahead::Found,
         scan::{FileId, Mapped},
@@ -32,7 +32,7 @@ use crate::{
         maps::{self, fd_path},
         memory::{Memory as _, ProcessMemory},
     },
-    views::text::visible,
+    text::visible,
 };
 
 /// A library in use by one runtime.
