@@ -239,7 +239,7 @@ fn library_with(other: &str) -> Library {
         .args([&made, &source])
         .status()
         .expect("gcc is needed for this test");
-    assert!(status.success(), "{text}");
+    assert!(status.success(), "{other}");
     Library::open(&std::fs::File::open(&made).unwrap()).unwrap()
 }
 
