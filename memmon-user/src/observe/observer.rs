@@ -327,13 +327,37 @@ impl Observer {
                 });
             }
         }
-        for (_, value) in self.kernel.procs.all() {
+        self.read_doubts();
+        owners
+    }
+
+    /// Processes of which something could not be counted.
+    fn read_doubts(&mut self) {
+        let mut doubtful = Vec::new();
+        for (pid, value) in self.kernel.procs.all() {
             let proc = value.proc;
             if value.flags & proc_flag::INEXACT != 0 && !self.tables.is_inexact(proc) {
                 self.tell(Fact::Inexact { proc });
+                doubtful.push((pid, proc));
             }
         }
-        owners
+        let Some((pid, proc)) = doubtful.first() else {
+            return;
+        };
+        let comm = self.tables.facts_of(*proc).map(|facts| &facts.comm);
+        let others = match doubtful.len() - 1 {
+            0 => String::new(),
+            others => format!(" and of {others} more"),
+        };
+        let text = format!(
+            "of pid {pid} ({}){others} something could not be counted: numbers with ~ may be wrong from here on",
+            comm.map_or("?", String::as_str)
+        );
+        self.tell(Fact::Notice(Notice {
+            at: clock::now(),
+            kind: NoticeKind::Inexact,
+            text,
+        }));
     }
 
     pub(super) fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {

@@ -29,6 +29,8 @@ use crate::{
 /// How often a process that moves is looked at, and for how long at the most.
 const ATTEMPTS: usize = 40;
 const LONGEST: Duration = Duration::from_millis(100);
+/// How often at least where reading fails.
+const AT_LEAST: usize = 6;
 
 /// An allocator, and the rows that stand for its pools.
 #[derive(Default)]
@@ -189,9 +191,11 @@ impl Context<'_> {
     fn look(&self, look: &mut RootLook) {
         let started = Instant::now();
         let mut before: RowsNow = Vec::new();
+        let mut walks = 0;
         for attempt in 0..ATTEMPTS {
             // Less than two walks compare nothing, however long one takes.
-            if attempt >= 2 && started.elapsed() > LONGEST {
+            let is_enough = walks >= 2 || attempt >= AT_LEAST;
+            if is_enough && started.elapsed() > LONGEST {
                 break;
             }
             let found = match self.view.read(self.model, look.root) {
@@ -202,6 +206,7 @@ impl Context<'_> {
                 }
             };
             look.problem = None;
+            walks += 1;
             let after = self.rows_now(look.space, &found.owners);
             let found = Arc::new(found);
             self.judge(look, &before, &after, &found);
@@ -212,6 +217,9 @@ impl Context<'_> {
             if is_done {
                 break;
             }
+        }
+        if walks == 1 {
+            look.problem = Some("it could be read only once".to_owned());
         }
         self.unreadable(look);
     }
