@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes the seeds that are not text: of the C compiler's libraries, and of the tests' double of libtt_metal.so.
 
-    python3 tests/fuzz/seed.py FIXTURE_LIBRARY...
+    python3 tests/fuzz/seed.py [FIXTURE_LIBRARY...]
 
-Writes tests/fuzz/corpus/elf, code, recording and journal. What `cargo xtask fuzz --keep` finds comes beside them.
+Writes tests/fuzz/corpus/elf, recording, journal, walk, cache, manifest, landing, vulkan, opencl and level_zero, and where
+libraries are named, code. What `cargo xtask fuzz --keep` finds comes beside them.
 """
 
 import json
@@ -23,6 +24,8 @@ void first_of_many(void) { imported(); imported(); }
 static __attribute__((used)) int hidden_one(void) { return 1; }
 """
 END = b"\x0f\x0b\x0f\x0b"
+# Of an input, by `cargo xtask fuzz`.
+LONGEST = 8192
 
 
 def elf():
@@ -213,8 +216,309 @@ def journals():
         (corpus / f"more-{number}").write_bytes(b"".join(map(line, FACTS)) + line(fact))
 
 
+def walks():
+    """A process in order (two pools of buffers, as `arbitrary` reads them), and one change to it of each kind."""
+    listed = lambda items: b"".join(b"\1" + item for item in items) + b"\0"
+    buffer = lambda requested, size: struct.pack("<HB", requested, size)
+    buffers = listed([buffer(100, 3), buffer(0, 0), buffer(65535, 255)]) + listed([buffer(64, 15)])
+    # Which of five, as a fraction of 2^32; before which read; where.
+    kind = lambda which: struct.pack("<I", (which << 32) // 5 + 1)
+    change = lambda read, place, which, what: struct.pack("<BH", read, place) + kind(which) + what
+    seeds = {
+        "order": buffers + listed([]),
+        "empty": listed([]) * 3,
+        "byte": buffers + listed([change(0, 7 | 0x52 << 3, 0, b"\0")]),
+        "word": buffers + listed([change(9, 3 | 0x40 << 3, 1, struct.pack("<Q", 1 << 63))]),
+        "pointer": buffers + listed([change(0, 6 | 0x20 << 3, 2, struct.pack("<H", 0x5800))]),
+        "table": buffers + listed([change(0, 3, 3, b"\1")]),
+        "copy": buffers + listed([change(20, 1 | 0x18 << 3, 4, struct.pack("<HB", 6, 1)), change(40, 2, 4, b"\0\0\0")]),
+    }
+    write("walk", seeds)
+
+
+def write(target, seeds):
+    corpus = HERE / "corpus" / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    for name, data in seeds.items():
+        assert len(data) <= LONGEST, f"{target}/{name}: {len(data)} bytes, of which the end would not be read"
+        (corpus / name).write_bytes(data)
+        print(f"{target}/{name}", len(data), "bytes")
+
+
+def caches():
+    """What `ldconfig` writes (glibc's dl-cache.h), alone and behind a table of the older format."""
+    entries = [(0x0303, "liba.so.1", "/lib/liba.so.1"), (3, "liba.so.1", "/lib32/liba.so.1"),
+               (0x0303, "liba.so.1", "/lib/glibc-hwcaps/x86-64-v3/liba.so.1"), (0x0303, "libb.so", "/opt/b/libb.so")]
+    table = (b"glibc-ld.so.cache1.1" + struct.pack("<I", len(entries))).ljust(48, b"\0")
+    texts = b""
+    for flags, *both in entries:
+        table += struct.pack("<I", flags)
+        for text in both:
+            table += struct.pack("<I", 48 + 24 * len(entries) + len(texts))
+            texts += text.encode() + b"\0"
+        table += bytes(12)
+    table += texts
+    older = b"ld.so-1.7.0\0" + struct.pack("<I", 3) + bytes(36)
+    write("cache", {"newer": table, "both": older.ljust(56, b"\0") + table})
+
+
+def manifests():
+    icd = lambda path: json.dumps({"file_format_version": "1.0.0", "ICD": {"library_path": path, "api_version": "1.3"}})
+    write("manifest", {
+        "name": icd("libvulkan_a.so").encode(),
+        "path": icd("/opt/b/libvulkan_b.so").encode(),
+        "beside": icd("../lib/libvulkan_c.so").encode(),
+        "vendor": b"liba.so.1\n",
+        "vendors": b"\n  /opt/b/libb.so \nlibc.so:/d/libd.so\n",
+    })
+
+
+def assembled(text, *flags):
+    """A library without headers between its parts, as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "a.s" if text.lstrip().startswith(".text") else "a.c")
+        script, library = pathlib.Path(folder, "script"), pathlib.Path(folder, "a.so")
+        source.write_text(text)
+        script.write_text(SCRIPT)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-nostdlib", "-w", "-fno-asynchronous-unwind-tables", "-fno-ident", *flags,
+             "-Wl,-Bsymbolic", "-Wl,--build-id=none", "-Wl,-T", script, "-o", library, source],
+            check=True, stderr=subprocess.DEVNULL,
+        )
+        return library.read_bytes()
+
+
+SCRIPT = """SECTIONS {
+    . = 0;
+    .text : { *(.text .text.*) }
+    .rodata : { *(.rodata .rodata.*) }
+    .data : { *(.got) *(.got.plt) *(.data.rel.ro*) *(.data .data.*) *(.bss .bss.*) *(COMMON) }
+    .init_array : { *(.init_array*) }
+    . = 0x100000;
+}"""
+
+
+def image(library, names):
+    """What src/image.rs makes the library of again; `names` in the order of the target."""
+    headers, = struct.unpack_from("<Q", library, 0x28)
+    count, strings = struct.unpack_from("<HH", library, 0x3C)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", library, headers + 64 * n) for n in range(count)]
+    text = lambda at: library[at:library.index(b"\0", at)].decode()
+    parts = {text(sections[strings][4] + section[0]): section for section in sections}
+    whole, ends = b"", {}
+    for part in [".text", ".rodata", ".data", ".init_array"]:
+        if part in parts:
+            _, kind, _, at, offset, size, *_ = parts[part]
+            whole = whole.ljust(at, b"\0") + (bytes(size) if kind == 8 else library[offset:offset + size])
+        ends[part] = len(whole)
+    symbols, pointers = b"", b""
+    values = {}
+    for section in sections:
+        _, kind, _, _, offset, size, link, *_ = section
+        if kind not in (2, 11):
+            continue
+        for number, at in enumerate(range(offset, offset + size, 24)):
+            name, _, _, where, value, length = struct.unpack_from("<IBBHQQ", library, at)
+            name = text(sections[link][4] + name)
+            if kind == 11:
+                values[number] = value
+            elif name in names and where:
+                symbols += struct.pack("<HHH", names.index(name), value, length)
+    for _, kind, _, _, offset, size, *_ in sections:
+        for at in range(offset, offset + size, 24) if kind == 4 else ():
+            place, info, addend = struct.unpack_from("<QQQ", library, at)
+            # R_X86_64_RELATIVE; R_X86_64_64 and R_X86_64_GLOB_DAT of what is in it.
+            value = addend if info == 8 else values[info >> 32] + addend if info & 0xFFFFFFFF in (1, 6) else 0
+            if value and place < len(whole) > value:
+                pointers += struct.pack("<HH", place, value)
+    initializers = parts[".init_array"][3] if ".init_array" in parts else len(whole)
+    numbers = [len(symbols) // 6, len(pointers) // 4, ends[".text"], ends[".rodata"], initializers]
+    return struct.pack("<5H", *numbers) + symbols + pointers + whole
+
+
+def listed_in(target):
+    """The names of a target's symbols, in its order."""
+    source = (HERE / f"src/targets/{target}.rs").read_text()
+    return re.findall(r'^ +"(\w+)",$', source, re.M) or re.findall(r'"(\w+)"', source)
+
+
+def landings():
+    """What is at the beginning of functions, with another beside it that calls or jumps there."""
+    bodies = {
+        "push": "endbr64; push %rbx; call other; pop %rbx; ret",
+        "high": "mov %rsi, %rax; push %r12; pop %r12; ret",
+        "test": "test %rdi, %rdi; je 1f; mov (%rdi), %rax; 1: ret",
+        "sub": "sub $8, %rsp; jmp 1f; 1: add $8, %rsp; ret",
+        "argument": "mov %rsi, %rdi; push %rbx; pop %rbx; ret",
+        "loop": "xor %eax, %eax; 1: push %rbx; pop %rbx; dec %edx; jne 1b; ret",
+        "switch": "endbr64; push %rbx; notrack jmp *%rax",
+        "address": "endbr64; 1: push %rbx; lea 1b(%rip), %rax; pop %rbx; ret",
+        "entered": "endbr64; into: push %rbx; pop %rbx; ret",
+        "first": "push %rbp; mov %rsp, %rbp; pop %rbp; ret",
+    }
+    seeds = {}
+    for name, body in bodies.items():
+        jump = ".byte 0xe9; .long into - . - 4" if "into" in body else "ret"
+        text = f"""
+            .text
+            .globl probed, other
+            nop
+            probed: {body}
+            .size probed, .-probed
+            other: {jump}
+            .size other, .-other
+            """
+        for letter, looks_at in [("a", b"\x01"), ("s", b"\x7f")]:
+            seeds[f"{name}-{letter}"] = looks_at + image(assembled(text), listed_in("landing"))
+    write("landing", seeds)
+
+
+def vulkans():
+    """Three maps of names, and the tables that they describe, of as few names as are taken for one."""
+    def hashed(name):
+        number = 0
+        for byte in name.encode():
+            number = (number * 5024183 + byte) & 0xFFFFFFFF
+        return number
+
+    kinds = {
+        "instance": (8, ["vkCreateInstance", "vkDestroyInstance", "vkGetInstanceProcAddr"]),
+        "physical": (16, ["vkCreateDevice"]),
+        "device": (100, ["vkAllocateMemory", "vkFreeMemory", "vkDestroyDevice", "vkCreateImage",
+                         "vkCreateDescriptorPool"]),
+    }
+    constants, tables = "", {}
+    for kind, (least, filled) in kinds.items():
+        names = filled + [f"vk{kind[0]}{number}" for number in range(least - len(filled))]
+        offset, entries, pool = 0, "", ""
+        for index, name in enumerate(names):
+            entries += f".long {offset}, {hashed(name)}, {min(index, len(filled))}\n"
+            pool += f'.asciz "{name}"\n'
+            offset += len(name) + 1
+        constants += f"{pool}.balign 4\n{entries}"
+        slots = "".join(f".quad f_{kind} + {number}\n" for number in range(len(filled)))
+        tables[kind] = f"t_{kind}:\n{slots}.quad 0\n"
+    code = "".join(f"f_{kind}: {'ret; ' * 8}\n" for kind in kinds)
+
+    def text(order, hands_on):
+        data = "".join(tables[kind] for kind in order)
+        return f"""
+            .text
+            .globl vk_icdGetInstanceProcAddr
+            nop
+            vk_icdGetInstanceProcAddr: {hands_on}
+            .size vk_icdGetInstanceProcAddr, .-vk_icdGetInstanceProcAddr
+            1: lea t_instance(%rip), %rsi
+            ret
+            start: lea t_device(%rip), %rdi
+            ret
+            {code}
+            .section .rodata
+            {constants}
+            .data
+            .balign 8
+            {data}
+            """
+
+    straight = "endbr64; test %rdi, %rdi; je 1f; lea t_instance(%rip), %rsi; ret"
+    order = list(kinds)
+    sources = {"down": text(order[::-1], straight), "up": text(order, straight), "jump": text(order, "jmp 1f")}
+    loader = ".text\n.globl vkGetInstanceProcAddr\nnop\nvkGetInstanceProcAddr: ret\n"
+    seeds = {name: image(assembled(source), listed_in("vulkan")) for name, source in sources.items()}
+    write("vulkan", {**seeds, "loader": image(assembled(loader), listed_in("vulkan"))})
+    write("elf", {"vulkan": shrunk(sources["down"])})
+
+
+def opencls():
+    """A platform with its table, by an export, through calls, by name; and a ladder of names."""
+    table = "".join(f".quad f + {slot % 16}\n" for slot in range(152))
+    take = "mov slot(%rip), %rax; ret"
+    found = {"export": "lea platform(%rip), %rax; ret", "calls": "call 1f; ret\n1: jmp 2f\n2: " + take}
+    equal = "je 1f; ret\n1: lea {0}(%rip), %rax; ret"
+    other = "jne 1f; mov got_{0}(%rip), %rax; ret\n1: ret"
+    step = "lea n_{0}(%rip), %rsi; mov %rbx, %rdi; call compare; test %eax, %eax; "
+
+    def text(platforms, branch, exported):
+        names = ["clIcdGetPlatformIDsKHR", "clMemFreeINTEL", "clSharedMemAllocINTEL"]
+        ladder = "".join(step.format(name) + branch.format(name) + "\n" for name in names)
+        symbols = ["clGetExtensionFunctionAddress", "clCreateBuffer"] + names[:1] * exported
+        texts = "".join(f'n_{name}: .asciz "{name}"\n' for name in names)
+        got = "".join(f"got_{name}: .quad {name}\n" for name in names)
+        hidden = "" if exported else ".hidden clIcdGetPlatformIDsKHR\n"
+        text = f"""
+            .text
+            nop
+            .globl {", ".join(symbols)}
+            {hidden}
+            clGetExtensionFunctionAddress: {ladder}
+            xor %eax, %eax; ret
+            clIcdGetPlatformIDsKHR: {platforms}
+            clMemFreeINTEL: ret
+            clSharedMemAllocINTEL: ret
+            clCreateBuffer: ret
+            compare: ret
+            f: {"ret; " * 16}
+            .section .rodata
+            {texts}
+            .data
+            .balign 8
+            slot: .quad platform
+            platform: .quad table, 0
+            table: {table}
+            {got}
+            """
+        names = [name for name in listed_in("opencl")]
+        # Only what is exported has a symbol in a stripped library.
+        return text, [name if name in symbols else f"({name})" for name in names]
+
+    seeds = {}
+    for name, arguments in {"export": (found["export"], equal, True), "calls": (found["calls"], equal, True),
+                            "ladder": (found["export"], equal, False), "other": (found["calls"], other, False)}.items():
+        source, names = text(*arguments)
+        seeds[name] = image(assembled(source), names)
+    write("opencl", seeds)
+    write("elf", {"opencl": shrunk(text(found["export"], equal, False)[0])})
+
+
+def level_zeros():
+    """The unit tests' driver, as compilers make it."""
+    source = (HERE / "../../memmon-user/src/runtimes/level_zero/driver.c").read_text()
+    # Nothing of the C library's headers is needed, and nothing may be at address 0.
+    source = '__asm__("nop");\n' + source.replace("#include <stdlib.h>", "char *getenv(const char *);")
+    seeds = {}
+    for level in ["-O0", "-O2", "-O3 -mavx2", "-Os"]:
+        for way in ["", "-DTRACING", "-DOBJECT", "-DHELPER", "-DJUMPS", "-DCOPY", "-DSWITCH"]:
+            if way in ("", "-DOBJECT", "-DHELPER") or level == "-O2":
+                name = re.sub(r"\W+", "", level + way.lower().replace("-d", "_"))
+                seeds[name] = image(assembled(source, *level.split(), *way.split()), listed_in("level_zero"))
+    write("level_zero", seeds)
+    write("elf", {"level_zero": shrunk(source, "-O2")})
+
+
+def shrunk(text, *flags):
+    """The same as a file, small enough to be read as a whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "a.s" if text.lstrip().startswith(".text") else "a.c")
+        library = pathlib.Path(folder, "a.so")
+        source.write_text(text)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-nostdlib", "-w", "-fno-asynchronous-unwind-tables", "-fno-ident", "-s", *flags,
+             "-Wl,-z,separate-code", "-Wl,-z,max-page-size=64", "-Wl,-z,pack-relative-relocs", "-Wl,--build-id=none",
+             "-Wl,--hash-style=gnu", "-o", library, source],
+            check=True,
+        )
+        return library.read_bytes()
+
+
 if __name__ == "__main__":
     elf()
     recordings()
     journals()
+    walks()
+    caches()
+    manifests()
+    landings()
+    vulkans()
+    opencls()
+    level_zeros()
     code(sys.argv[1:])

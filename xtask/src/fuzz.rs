@@ -205,6 +205,12 @@ impl Fuzz {
 
     /// Runs one target; how far it came, in words.
     fn one(&self, target: &str, seconds: u64) -> Result<String> {
+        let seeds = self.seeds(target);
+        // Without any, little more than the first `if` is ever run.
+        let has_seeds = std::fs::read_dir(&seeds).is_ok_and(|mut files| files.next().is_some());
+        if !has_seeds {
+            bail!("it has no seeds in {}", seeds.display());
+        }
         let corpus = self.corpus(target);
         let found = self.target.join("found").join(target);
         for folder in [&corpus, &found] {
@@ -223,10 +229,7 @@ impl Fuzz {
             .arg(format!("-malloc_limit_mb={ALLOCATION}"))
             .args(["-max_len=8192", "-print_final_stats=1"])
             .current_dir(&self.repository);
-        let seeds = self.seeds(target);
-        if seeds.is_dir() {
-            command.arg(&seeds);
-        }
+        command.arg(seeds);
         let output = command
             .output()
             .with_context(|| format!("cannot run `{}`", shown(&command)))?;

@@ -4,7 +4,7 @@ pub mod batch;
 mod closing;
 pub mod features;
 pub mod kernel;
-mod landing;
+pub mod landing;
 pub mod messages;
 pub mod names;
 pub mod plan;

@@ -3,7 +3,9 @@
 #![no_main]
 
 mod code;
+mod decoders;
 mod frames;
+mod image;
 mod programs;
 mod targets;
 mod views;

@@ -1,8 +1,10 @@
-//! A library file: headers, symbols, notes, stubs, and the layout that is learned from its code.
+//! A library file: headers, symbols, notes, stubs, and whatever is learned from its code and tables.
 use memmon::{
     elf::{Library, Pattern},
     runtimes::tt_metal,
 };
+
+use crate::decoders;
 
 pub fn run(data: &[u8]) {
     let Ok(library) = Library::from_bytes(data.to_vec()) else {
@@ -51,4 +53,10 @@ pub fn run(data: &[u8]) {
         }
     }
     let _ = tt_metal::understand(&library);
+    decoders::vulkan(&library);
+    decoders::opencl(&library);
+    decoders::level_zero(&library);
+    for (symbol, looks_at) in found[2].iter().zip(0..16) {
+        decoders::landing(&library, symbol, looks_at);
+    }
 }
