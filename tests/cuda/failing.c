@@ -1,6 +1,8 @@
 // Calls what allocates in genuine libraries on a machine without a GPU, where all of it fails, and writes down why.
 //
 //   failing LIBRARY…      each is a libcuda.so.1, a libcudart.so.N or a libamdhip64.so.N
+//
+// Its second step is called by how many failed. Code 77: one did not, so this machine has a GPU.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,10 @@ static char told[1 << 16];
 
 // As the profiles have them: what is asked for is 1000 bytes a call more each time.
 static void failed(const char *api, const char *pool, size_t bytes, int code) {
+    if (code == 0) {
+        fprintf(stderr, "%s did not fail: this machine has a GPU\n", api);
+        exit(77);
+    }
     char *end = told + strlen(told);
     // HIP's threads begin with the first device; CUDA's have none until there is a context.
     const char *device = strncmp(api, "hip", 3) ? "null" : "0";
@@ -25,24 +31,24 @@ static void step(const char *name) {
     if (!fgets(line, sizeof line, stdin)) exit(0);
 }
 
+static void lacks(const char *api) {
+    fprintf(stderr, "no library has %s\n", api);
+    exit(1);
+}
+
 typedef int allocate_fn(void **, size_t, ...);
 typedef int pitch_fn(void **, size_t *, size_t, size_t, unsigned);
 
 static void try(void *library, const char *api, const char *pool, size_t bytes) {
     allocate_fn *allocate = (allocate_fn *)dlsym(library, api);
-    if (!allocate) return;
+    if (!allocate) lacks(api);
     void *out = NULL;
-    int code = allocate(&out, bytes, (void *)0, (void *)0);
-    if (code == 0) {
-        fprintf(stderr, "%s did not fail: this machine has a GPU\n", api);
-        exit(77);
-    }
-    failed(api, pool, bytes, code);
+    failed(api, pool, bytes, allocate(&out, bytes, (void *)0, (void *)0));
 }
 
 static void try_pitch(void *library, const char *api, size_t width, size_t height) {
     pitch_fn *allocate = (pitch_fn *)dlsym(library, api);
-    if (!allocate) return;
+    if (!allocate) lacks(api);
     void *out = NULL;
     size_t pitch = 0;
     failed(api, "DEVICE", width * height, allocate(&out, &pitch, width, height, 4));
@@ -80,6 +86,8 @@ int main(int argc, char **argv) {
             try(library, "hipMallocAsync", "POOL", 14000);
         }
     }
-    step("failed");
+    char name[32];
+    snprintf(name, sizeof name, "%d failed", count);
+    step(name);
     return 0;
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """CUDA on a real GPU: what memmon-ebpf tells of each workload against what the workload says of itself.
 
-    gpu.py --build FOLDER             with a compiler: builds the workloads into FOLDER, to be carried to where there is none
+    gpu.py --build FOLDER             with a compiler: builds the workloads into FOLDER, to be carried to where there is none; those of
+                                      the runtime with nvcc, or where there is none with cc and a libcudart
     gpu.py --built FOLDER MEMMON      runs them, as root, without a network; MEMMON is the program
     gpu.py --built FOLDER --double LIBCUDA MEMMON
                                       only the driver's workload, on the tests' double: to check this script
 
-Each workload runs by itself and then observed. Exit 0: all that ran was equal. 1: something was not. 77: nothing could be run, and why.
+Each workload runs by itself and then observed. Exit 0: all that ran was equal. 1: something was not, or did not run to its end. 77: nothing
+could be run, and why. At its end stands what was not run.
 """
 
 import argparse
@@ -25,27 +27,54 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 NOT_RUN = 77
-KINDS = {"shared": ["-lcudart"], "static": ["-lcudart_static", "-lpthread", "-ldl", "-lrt"]}
+KINDS = {"shared": [], "static": ["-lcudart_static", "-lpthread", "-ldl", "-lrt"]}
+
+
+def nvcc():
+    roots = [root for root in (os.environ.get("CUDA_HOME"), "/usr/local/cuda") if root]
+    return next((found for found in [*(shutil.which(f"{root}/bin/nvcc") for root in roots), shutil.which("nvcc")] if found), None)
+
+
+def libraries(compiler):
+    """The folder of libcudart: nvcc's own; else a toolkit's, or that of NVIDIA's Python packages."""
+    roots = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    if compiler:
+        roots = [pathlib.Path(compiler).resolve().parent.parent]
+    places = [f"{root}/{lib}" for root in roots if root for lib in ("lib64", "lib", "targets/x86_64-linux/lib")]
+    if compiler:
+        places.append("/usr/lib/x86_64-linux-gnu")
+    else:
+        places += [os.path.dirname(path) for root in [*sys.path, os.environ.get("CUDART", "")]
+                   for path in sorted(glob.glob(f"{root}/nvidia/*/lib/libcudart_static.a"), reverse=True)]
+    return next((place for place in places if glob.glob(f"{place}/libcudart_static.a")), None)
 
 
 def build(folder):
-    """The driver's workload needs only cc; the others need libcudart: of a toolkit, or of NVIDIA's Python packages."""
+    """The driver's workload needs only cc."""
     folder.mkdir(parents=True, exist_ok=True)
     run = lambda *words: subprocess.run([str(word) for word in words], check=True)
     run("cc", "-O2", "-DDRIVER_LOADED", HERE / "workload.c", "-o", folder / "driver", "-lpthread", "-ldl")
-    places = [f"{root}/lib64" for root in (os.environ.get("CUDA_HOME"), "/usr/local/cuda") if root]
-    places += [os.path.dirname(path) for root in [*sys.path, os.environ.get("CUDART", "")]
-               for path in sorted(glob.glob(f"{root}/nvidia/*/lib/libcudart_static.a"), reverse=True)]
-    for kind, libraries in KINDS.items():
-        place = next((place for place in places if glob.glob(f"{place}/libcudart_static.a")), None)
-        if not place:
-            print(f"not built: cudart-{kind}: there is no libcudart (CUDA_HOME, or CUDART=…/site-packages)")
-            continue
+    compiler = nvcc()
+    place = libraries(compiler)
+    if not place:
+        print("not built: cudart, shared and static: there is no libcudart (CUDA_HOME, or CUDART=…/site-packages)")
+        return
+    for kind, words in KINDS.items():
+        target = ["-O2", HERE / "runtime.c", "-o", folder / f"cudart-{kind}", f"-L{place}"]
         if kind == "shared":
-            file = sorted(glob.glob(f"{place}/libcudart.so.*"))[-1]
+            file = sorted(glob.glob(f"{place}/libcudart.so.*"), key=len)[0]
             shutil.copy(file, folder)
-            libraries = [f"-l:{os.path.basename(file)}", "-Wl,-rpath,$ORIGIN"]
-        run("cc", "-O2", HERE / "runtime.c", "-o", folder / f"cudart-{kind}", f"-L{place}", *libraries)
+            words = [f"-l:{os.path.basename(file)}", "-Wl,-rpath,$ORIGIN"]
+        if compiler:
+            # Python's package of it has no libcudart.so beside the file that is named by its release.
+            with tempfile.TemporaryDirectory() as links:
+                if kind == "shared":
+                    os.symlink(file, f"{links}/libcudart.so")
+                    target += [f"-L{links}", "-Xlinker", "-rpath=$ORIGIN"]
+                run(compiler, "-cudart", kind, *target)
+        else:
+            run("cc", *target, *words)
+        print(f"built: cudart, {kind}, by {compiler or 'cc'}")
 
 
 def why_no_gpu():
@@ -168,7 +197,8 @@ def workloads(built, double):
         # Of a static one, memmon sees the driver's functions alone.
         compare = lambda *seen, named=kind == "shared": as_written(*seen, named)
         yield f"cudart, {kind}", [file] if file.exists() else "was not built", {}, compare
-    torch = subprocess.run([sys.executable, "-c", "import torch; torch.cuda.init()"], capture_output=True, text=True)
+    having = "import torch; assert torch.version.cuda, 'this PyTorch is without CUDA'"
+    torch = subprocess.run([sys.executable, "-c", having], capture_output=True, text=True)
     reason = (torch.stderr.strip().splitlines() or ["?"])[-1] if torch.returncode else None
     for name, setting, pool in [
         ("native", "backend:native", "DEVICE"),
@@ -198,17 +228,19 @@ def main():
     elif reason := why_no_gpu():
         print(f"not run: {reason}")
         return NOT_RUN
-    ran, worst = 0, 0
+    not_run, ran, worst = [], 0, 0
     for name, command, environment, compare in workloads(given.built.resolve(), given.double):
         if isinstance(command, str):
-            print(f"{name}: not run: {command}")
+            not_run.append(f"{name}: not run: {command}")
             continue
+        ran += 1
         environment = {**environment, **beside}
         # By itself: it works, and its libraries are known afterwards. It stays for so long.
         bare = start(command, environment)
         bare_steps = list(steps(bare))
-        if bare.wait():
-            print(f"{name}: not run: by itself it ends with {bare.returncode}")
+        if bare.wait() or not bare_steps:
+            worst = 1
+            print(f"{name}: FAILED: by itself it ends with {bare.returncode} after {len(bare_steps)} steps")
             continue
         waiting = start(command, environment)
         waiting.stdout.readline()
@@ -226,10 +258,11 @@ def main():
         finally:
             daemon.end()
             waiting.kill()
-        ran += 1
         if child.wait() or observed != len(bare_steps):
             worst = 1
             print(f"{name}: HARMED: {observed} steps of {len(bare_steps)}, it ended with {child.returncode}")
+    for line in not_run:
+        print(line)
     return worst if ran else NOT_RUN
 
 

@@ -108,6 +108,10 @@ hipError_t hipMallocManaged(void **out, size_t bytes, unsigned flags) { return (
 hipError_t hipHostMalloc(void **out, size_t bytes, unsigned flags) { return (void)flags, take(out, bytes, 1, 0); }
 hipError_t hipMallocAsync(void **out, size_t bytes, void *stream) { return (void)stream, take(out, bytes, 0, 0); }
 
+hipError_t hipMallocFromPoolAsync(void **out, size_t bytes, void *pool, void *stream) {
+    return (void)pool, (void)stream, take(out, bytes, 0, 0);
+}
+
 hipError_t hipMallocPitch(void **out, size_t *pitch, size_t width, size_t height) {
     size_t row = (width + 255) / 256 * 256;
     hipError_t result = take(out, row * height, 0, 0);
@@ -142,7 +146,7 @@ hipError_t hipMemCreate(hipMemGenericAllocationHandle_t *out, size_t bytes, cons
 
 static void end_if_last(struct handle *handle) {
     if (handle->handles || handle->mappings) return;
-    hsa_amd_memory_pool_free(handle->memory);
+    if (handle->memory) hsa_amd_memory_pool_free(handle->memory);
     free(handle);
 }
 
@@ -176,6 +180,14 @@ hipError_t hipMemRetainAllocationHandle(hipMemGenericAllocationHandle_t *out, vo
             return 0;
         }
     return hipErrorInvalidValue;
+}
+
+// Another process's: nothing is taken for it here.
+hipError_t hipMemImportFromShareableHandle(hipMemGenericAllocationHandle_t *out, void *from, int type) {
+    (void)from, (void)type;
+    *out = malloc(sizeof **out);
+    **out = (struct handle){NULL, 1, 0};
+    return 0;
 }
 
 hipError_t hipMemRelease(hipMemGenericAllocationHandle_t handle) {

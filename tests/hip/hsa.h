@@ -43,6 +43,7 @@ hipError_t hipExtMallocWithFlags(void **, size_t, unsigned);
 hipError_t hipMallocManaged(void **, size_t, unsigned);
 hipError_t hipHostMalloc(void **, size_t, unsigned);
 hipError_t hipMallocAsync(void **, size_t, void *);
+hipError_t hipMallocFromPoolAsync(void **, size_t, void *, void *);
 hipError_t hipMallocPitch(void **, size_t *, size_t, size_t);
 hipError_t hipMalloc3D(hipPitchedPtr *, hipExtent);
 hipError_t hipFree(void *);
@@ -52,4 +53,5 @@ hipError_t hipMemCreate(hipMemGenericAllocationHandle_t *, size_t, const hipMemA
 hipError_t hipMemMap(void *, size_t, size_t, hipMemGenericAllocationHandle_t, unsigned long long);
 hipError_t hipMemUnmap(void *, size_t);
 hipError_t hipMemRetainAllocationHandle(hipMemGenericAllocationHandle_t *, void *);
+hipError_t hipMemImportFromShareableHandle(hipMemGenericAllocationHandle_t *, void *, int);
 hipError_t hipMemRelease(hipMemGenericAllocationHandle_t);

@@ -156,6 +156,7 @@ static void memory(void) {
         void *c = TAKE(hipMallocManaged, "MANAGED", 800 * i, 1);
         void *d = TAKE(hipHostMalloc, "HOST", 700 * i, 0);
         void *e = TAKE(hipMallocAsync, "POOL", 600 * i, NULL);
+        void *h = TAKE(hipMallocFromPoolAsync, "POOL", 500 * i, NULL, NULL);
         void *f = NULL;
         size_t pitch;
         int code = hipMallocPitch(&f, &pitch, 100 * i, 3);
@@ -169,6 +170,7 @@ static void memory(void) {
         FREE(hipFree(c), c);
         FREE(hipHostFree(d), d);
         FREE(hipFreeAsync(e, NULL), e);
+        FREE(hipFreeAsync(h, NULL), h);
         FREE(hipFree(f), f);
         FREE(hipFree(g.ptr), g.ptr);
     }
@@ -195,6 +197,15 @@ static void virtual_memory(void) {
         if (i >= 2) gone(handle);
     }
     hipMemUnmap(base + 2 * unit, 4 * unit);
+    // Another process's memory: one is given back, one is kept, and neither is told of.
+    for (int i = 0; i < 2; i++) {
+        hipMemGenericAllocationHandle_t foreign;
+        hipMemImportFromShareableHandle(&foreign, NULL, 1);
+        hipMemMap(base + (size_t)(8 + i) * unit, unit, 0, foreign, 0);
+        if (i) continue;
+        hipMemUnmap(base + 8 * unit, unit);
+        hipMemRelease(foreign);
+    }
 }
 
 static void failing(void) {
@@ -202,6 +213,7 @@ static void failing(void) {
     TAKE(hipMalloc, "DEVICE", 1UL << 40);
     TAKE(hipMalloc, "DEVICE", 0);
     TAKE(hipHostMalloc, "HOST", 1UL << 40, 0);
+    TAKE(hipMallocFromPoolAsync, "POOL", 1UL << 40, NULL, NULL);
     void *on_device = TAKE(hipMalloc, "DEVICE", 4242);
     FREE(hipHostFree(on_device), on_device);
     FREE(hipFree((void *)0x123456000), (void *)0x123456000);

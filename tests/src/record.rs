@@ -84,8 +84,8 @@ impl Seen {
     }
 }
 
-/// Waits until the daemon knows the process, and its library.
-pub fn acquainted(daemon: &Daemon, pid: u32) -> Result<()> {
+/// Waits until the daemon knows the process, and what it uses: the library that it has is attached to and read.
+pub fn usage_known(daemon: &Daemon, pid: u32) -> Result<()> {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let seen = Seen::of(daemon, pid)?;

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -19,23 +19,47 @@ use serde_json::{Value, json};
 
 use crate::{
     memmon::{Daemon, Ward, process},
+    optional::NotRun,
     raw::Connection,
 };
 
 /// The daemon's counters are of all processes.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// While it is held, none of these programs runs that another test of this file observes.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs the program beside one that made its libraries known, and compares at each of its steps.
 ///
 /// The names of the steps.
 pub fn observed(runtimes: &[&str], command: impl Fn() -> Command) -> Result<Vec<String>> {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut before = Witness::start(&mut command())?;
     before.step()?.context("the first step")?;
     let daemon = Daemon::start(&[])?;
     // Start times are told in hundredths of a second: surely after the attachment.
     thread::sleep(Duration::from_millis(30));
     Witness::start(&mut command())?.compare(&daemon, runtimes)
+}
+
+/// A program with this many failing calls of genuine libraries (`cuda/failing.c`): they are told with right sizes, and
+/// why they failed. Not run where they do not fail, for there is a GPU.
+pub fn failing(runtimes: &[&str], calls: usize, command: impl Fn() -> Command) -> Result<()> {
+    let mut unobserved = command();
+    unobserved.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = unobserved.spawn()?;
+    // It may end without having read all of it.
+    let _ = child.stdin.take().context("stdin")?.write_all(b"\n\n");
+    if child.wait()?.code() == Some(77) {
+        let why = "calls that should fail do not: this machine has a GPU";
+        return Err(NotRun(why.to_owned()).into());
+    }
+    let steps = observed(runtimes, command)?;
+    let wanted = format!("{calls} failed");
+    ensure!(steps == ["loaded", wanted.as_str()], "{steps:?}");
+    Ok(())
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use memmon::tables::snapshot::{Process, Snapshot};
 use memmon_tests::{
     c::{cc, source},
     memmon::command,
+    optional::needs,
 };
 
 fn compile(folder: &Path, args: &[&str]) -> Result<()> {
@@ -129,7 +130,6 @@ fn is_whole(snapshot: &Snapshot, said: &[u64; 6]) -> Result<()> {
 }
 
 /// It is over within a millisecond: ten times out of ten, nothing of it is missed.
-#[test]
 fn a_short_program_is_seen_whole() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let profile = source("profiles/c-api.toml");
@@ -151,7 +151,6 @@ fn a_short_program_is_seen_whole() -> Result<()> {
 }
 
 /// Wherever the library is found by, and whoever starts the program as far as the command line tells.
-#[test]
 fn however_it_is_found() -> Result<()> {
     let profile = source("profiles/c-api.toml");
     let linked = yard(&BY_RUNPATH)?;
@@ -208,7 +207,6 @@ fn however_it_is_found() -> Result<()> {
 }
 
 /// A runtime that is part of the program itself.
-#[test]
 fn a_static_runtime() -> Result<()> {
     let folder = yard(&[&source("c-api/dev.c")])?;
     let profile = fs::read_to_string(source("profiles/c-api.toml"))?;
@@ -221,7 +219,6 @@ fn a_static_runtime() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn a_recording_of_it_is_whole() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let profile = source("profiles/c-api.toml");
@@ -242,7 +239,6 @@ fn a_recording_of_it_is_whole() -> Result<()> {
 }
 
 /// What a shell will start nobody can know. Where its beginning may have been missed, that is said.
-#[test]
 fn what_cannot_be_known_is_said() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let profile = source("profiles/c-api.toml");
@@ -265,7 +261,6 @@ fn what_cannot_be_known_is_said() -> Result<()> {
 
 /// A program that is linked with one runtime and opens another one by a path of its own: of the one all is known, of the
 /// other that something may be missing, and neither is taken for the other.
-#[test]
 fn one_runtime_in_time_and_one_too_late() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let here = folder.path();
@@ -308,7 +303,6 @@ fn one_runtime_in_time_and_one_too_late() -> Result<()> {
 
 /// OpenCL's loader, which the program opens by itself, and the implementation behind it: nobody has them open, and all
 /// that the program allocates is seen.
-#[test]
 fn opencl_from_its_first_call_on() -> Result<()> {
     const LOADER: &str = "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1";
     const NEEDED: [&str; 3] = [
@@ -316,12 +310,7 @@ fn opencl_from_its_first_call_on() -> Result<()> {
         "/usr/lib/x86_64-linux-gnu/libpocl.so.2",
         "/usr/include/CL/cl_icd.h",
     ];
-    if let Some(absent) = NEEDED.iter().find(|file| !Path::new(file).exists()) {
-        println!(
-            "not run on pocl: {absent} is not there; `cargo xtask test` installs it where it can be had"
-        );
-        return Ok(());
-    }
+    NEEDED.iter().try_for_each(|file| needs(Path::new(file)))?;
     let folder = tempfile::tempdir()?;
     let workload = [
         "-Wno-deprecated-declarations",
@@ -378,7 +367,6 @@ fn opencl_from_its_first_call_on() -> Result<()> {
 
 /// Each child takes a place in the list of who is observed, and gives it back, whether it used a runtime or not: the last
 /// of many is observed like the first.
-#[test]
 fn the_last_of_many_children() -> Result<()> {
     let folder = yard(&BY_RUNPATH)?;
     let profile = source("profiles/c-api.toml");
@@ -391,7 +379,6 @@ fn the_last_of_many_children() -> Result<()> {
 }
 
 /// Whatever is looked for beforehand, what is not there is the same error as ever.
-#[test]
 fn commands_that_are_not_there() -> Result<()> {
     for (word, code) in [
         ("./none", 127),
@@ -404,3 +391,15 @@ fn commands_that_are_not_there() -> Result<()> {
     }
     Ok(())
 }
+
+memmon_tests::cases![
+    a_short_program_is_seen_whole,
+    however_it_is_found,
+    a_static_runtime,
+    a_recording_of_it_is_whole,
+    what_cannot_be_known_is_said,
+    one_runtime_in_time_and_one_too_late,
+    opencl_from_its_first_call_on,
+    the_last_of_many_children,
+    commands_that_are_not_there,
+];

@@ -50,7 +50,7 @@ fn all_agree((report, code): &(Report, i32), context: &str) -> Result<()> {
 fn much_is_live() -> Result<()> {
     let mut driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
     let daemon = alone(&driver, &[])?;
-    let answer = driver.ask("leak 60000 1024")?;
+    let answer = driver.ask("leak 40000 1024")?;
     let report = settled(&daemon)?;
     ensure!(!report.0.rows.is_empty(), "nothing was compared");
     all_agree(&report, "much")?;

@@ -9,37 +9,29 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use memmon_tests::memmon::{Daemon, process};
+use memmon_tests::{
+    c::{cc, source},
+    memmon::{Daemon, process},
+};
 
 fn build(dir: &Path, flags: &[&str]) -> Result<()> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("c-api");
-    let compile = |args: &[&str]| -> Result<()> {
-        let status = Command::new("cc")
-            .arg("-g0")
-            .args(flags)
-            .args(args)
-            .current_dir(dir)
-            .status()
-            .context("cc is needed for this test")?;
-        ensure!(status.success(), "cc {args:?}");
-        Ok(())
-    };
-    let source = |name: &str| sources.join(name).display().to_string();
-    compile(&[
+    let library = [
         "-shared",
         "-fPIC",
         "-Wl,-soname,libdev.so.1",
         "-o",
         "libdev.so.1",
-        &source("dev.c"),
-    ])?;
-    compile(&[
+        &source("c-api/dev.c"),
+    ];
+    cc(dir, &[flags, &library].concat())?;
+    let program = [
         "-o",
         "program",
-        &source("program.c"),
+        &source("c-api/program.c"),
         "./libdev.so.1",
         "-Wl,-rpath,$ORIGIN",
-    ])
+    ];
+    cc(dir, &[flags, &program].concat())
 }
 
 #[test]

@@ -11,7 +11,7 @@ use memmon_tests::{
     c::{cc, source},
     memmon::binary,
     optional::{NotRun, fetched},
-    witness::observed,
+    witness::{self, alone, observed},
 };
 
 /// The double of the driver's API.
@@ -99,15 +99,17 @@ fn the_runtime_on_the_driver() -> Result<()> {
     Ok(())
 }
 
-/// What the program's calls of the genuine libraries come to, without a GPU: right sizes, and why they failed.
-fn failing(runtimes: &[&str], program: &Path, arguments: &[&Path]) -> Result<()> {
-    let steps = observed(runtimes, || {
+/// Calls that `failing.c` makes of each library.
+const OF_THE_RUNTIME: usize = 14;
+const OF_THE_DRIVER: usize = 15;
+
+/// What the program's calls of the genuine libraries come to, without a GPU.
+fn failing(runtimes: &[&str], calls: usize, program: &Path, libraries: &[&Path]) -> Result<()> {
+    witness::failing(runtimes, calls, || {
         let mut command = Command::new(program);
-        command.args(arguments);
+        command.args(libraries);
         command
-    })?;
-    ensure!(steps.len() == 2, "{steps:?}");
-    Ok(())
+    })
 }
 
 fn caller(dir: &Path) -> Result<PathBuf> {
@@ -121,9 +123,15 @@ fn genuine_runtimes_without_a_driver() -> Result<()> {
     let thirteen = fetched("cuda/libcudart.so.13")?;
     let directory = tempfile::tempdir()?;
     let program = caller(directory.path())?;
-    failing(&["cuda-runtime"], &program, &[&twelve])?;
-    failing(&["cuda-runtime"], &program, &[&thirteen])?;
-    failing(&["cuda-runtime"], &program, &[&twelve, &thirteen])
+    let runtime = ["cuda-runtime"];
+    failing(&runtime, OF_THE_RUNTIME, &program, &[&twelve])?;
+    failing(&runtime, OF_THE_RUNTIME, &program, &[&thirteen])?;
+    failing(
+        &runtime,
+        2 * OF_THE_RUNTIME,
+        &program,
+        &[&twelve, &thirteen],
+    )
 }
 
 /// The driver is there and finds no device: its own calls fail, and so do the runtime's, before they get to it.
@@ -132,30 +140,72 @@ fn a_genuine_driver_without_a_device() -> Result<()> {
     let runtime = fetched("cuda/libcudart.so.12")?;
     let directory = tempfile::tempdir()?;
     let program = caller(directory.path())?;
-    failing(&["cuda"], &program, &[&driver])?;
-    failing(&["cuda", "cuda-runtime"], &program, &[&driver, &runtime])
+    failing(&["cuda"], OF_THE_DRIVER, &program, &[&driver])?;
+    failing(
+        &["cuda", "cuda-runtime"],
+        OF_THE_DRIVER + OF_THE_RUNTIME,
+        &program,
+        &[&driver, &runtime],
+    )
 }
 
-/// Every workload that this machine can run, on a real GPU: equal to its own statistics.
-fn on_a_gpu() -> Result<()> {
-    let directory = tempfile::tempdir()?;
+/// What the script for a machine with a GPU says, with what it builds in this folder.
+fn script(dir: &Path, words: &[&OsStr]) -> Result<Output> {
     let script = |words: &[&OsStr]| -> Result<Output> {
         let mut command = Command::new("python3");
         command.arg(source("cuda/gpu.py")).args(words);
         command.output().context("python3 is needed for this test")
     };
-    let built = directory.path().as_os_str();
-    let output = script(&["--build".as_ref(), built])?;
+    let output = script(&["--build".as_ref(), dir.as_os_str()])?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{said}");
-    let output = script(&["--built".as_ref(), built, binary().as_os_str()])?;
+    let _alone = alone();
+    let built: [&OsStr; 2] = ["--built".as_ref(), dir.as_os_str()];
+    script(&[&built, words, &[binary().as_os_str()]].concat())
+}
+
+/// Every workload that this machine can run, on a real GPU: equal to its own statistics.
+fn on_a_gpu() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let output = script(directory.path(), &[])?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.code() == Some(77) {
         let why = said.trim().trim_start_matches("not run: ").to_owned();
         return Err(NotRun(why).into());
     }
-    ensure!(output.status.success(), "{said}");
+    ensure!(output.status.success(), "{output:?}");
     println!("{said}");
+    Ok(())
+}
+
+/// The script itself: on the double it compares every step, and a workload that ends before its time is a failure.
+fn the_script_for_a_gpu() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    driver(dir)?;
+    let double = dir.join("libcuda.so.1");
+    let output = script(dir, &["--double".as_ref(), double.as_os_str()])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(said.lines().count() == 9, "{said}");
+    ensure!(said.lines().all(|line| line.ends_with("equal")), "{said}");
+    // A driver with which nothing begins.
+    let empty = dir.join("empty");
+    std::fs::create_dir(&empty)?;
+    let useless = [
+        "-shared",
+        "-o",
+        "empty/libcuda.so.1",
+        "-x",
+        "c",
+        "/dev/null",
+    ];
+    cc(dir, &useless)?;
+    let useless = empty.join("libcuda.so.1");
+    let output = script(dir, &["--double".as_ref(), useless.as_os_str()])?;
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(said.starts_with("driver: FAILED"), "{said}");
     Ok(())
 }
 
@@ -165,4 +215,5 @@ memmon_tests::cases![
     genuine_runtimes_without_a_driver,
     a_genuine_driver_without_a_device,
     on_a_gpu,
+    the_script_for_a_gpu,
 ];

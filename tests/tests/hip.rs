@@ -3,11 +3,11 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     c::{cc, source},
-    optional::fetched,
-    witness::observed,
+    optional::{NotRun, fetched},
+    witness::{self, observed},
 };
 
 fn doubles(dir: &Path) -> Result<()> {
@@ -70,19 +70,32 @@ fn hsa_counts_where_hip_is_not() -> Result<()> {
     Ok(())
 }
 
-/// Its calls fail, for want of a GPU: right sizes, and why.
+/// The program of failing calls, from this folder.
+fn failing(dir: &Path, library: &Path, beside: &Path) -> Result<()> {
+    cc(dir, &["-o", "failing", &source("cuda/failing.c"), "-ldl"])?;
+    witness::failing(&["hip"], 13, || {
+        let mut command = Command::new(dir.join("failing"));
+        command.arg(library).env("LD_LIBRARY_PATH", beside);
+        command
+    })
+}
+
+/// Its calls fail, for want of a GPU.
 fn genuine_hip_without_a_device() -> Result<()> {
     let library = fetched("hip/libamdhip64.so.5")?;
     let directory = tempfile::tempdir()?;
-    let failing = source("cuda/failing.c");
-    cc(directory.path(), &["-o", "failing", &failing, "-ldl"])?;
     let beside = library.with_file_name("system/usr/lib/x86_64-linux-gnu");
-    let steps = observed(&["hip"], || {
-        let mut command = Command::new(directory.path().join("failing"));
-        command.arg(&library).env("LD_LIBRARY_PATH", &beside);
-        command
-    })?;
-    ensure!(steps.len() == 2, "{steps:?}");
+    failing(directory.path(), &library, &beside)
+}
+
+/// Where they do not fail, the test is not run: the double stands for a machine with a GPU.
+fn failing_calls_that_do_not_fail() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let dir = directory.path();
+    doubles(dir)?;
+    let ended = failing(dir, &dir.join("libamdhip64.so.5"), dir);
+    let error = ended.err().context("it was run")?;
+    ensure!(error.is::<NotRun>(), "{error:?}");
     Ok(())
 }
 
@@ -90,4 +103,5 @@ memmon_tests::cases![
     hip_counts_and_hsa_does_not,
     hsa_counts_where_hip_is_not,
     genuine_hip_without_a_device,
+    failing_calls_that_do_not_fail,
 ];

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     memmon::Daemon,
     optional::fetched,
-    record::{Recorded, acquainted, same},
+    record::{Recorded, same, usage_known},
 };
 
 fn arrays() -> Result<()> {
@@ -31,7 +31,7 @@ fn arrays() -> Result<()> {
     ensure!(line == "ready\n", "{line:?}");
     let profile = here.join("profiles/jax-cpu.toml").display().to_string();
     let daemon = Daemon::start(&["--profile", &profile, "--runtime", "jax-cpu"])?;
-    acquainted(&daemon, pid)?;
+    usage_known(&daemon, pid)?;
     child.stdin.as_mut().context("stdin")?.write_all(b"\n")?;
     let program = Recorded::reading(child, stdout)?;
     ensure!(program.said["allocations"] == 100 && program.said["frees"] == 80);

@@ -16,7 +16,7 @@ use memmon_tests::{
     memmon::{Daemon, process},
     optional::needs,
     raw::Connection,
-    record::acquainted,
+    record::usage_known,
 };
 use serde_json::{Value, json};
 
@@ -203,7 +203,7 @@ fn observed(way: &str, devices: u32, args: &[&str], counts: &[&str]) -> Result<S
     let mut before = Workload::spawn(emulated(&program, "both", 1))?;
     before.expect_step()?;
     let daemon = Daemon::start(args)?;
-    acquainted(&daemon, before.pid())?;
+    usage_known(&daemon, before.pid())?;
     // Start times are told in hundredths of a second: surely after the attachment.
     thread::sleep(Duration::from_millis(30));
     let mut command = emulated(&program, way, devices);
@@ -304,7 +304,7 @@ fn exports_beside_the_table() -> Result<()> {
     let mut before = start()?;
     before.expect_step()?;
     let daemon = Daemon::start(&[])?;
-    acquainted(&daemon, before.pid())?;
+    usage_known(&daemon, before.pid())?;
     thread::sleep(Duration::from_millis(30));
     let mut workload = start()?;
     workload.expect_step()?;

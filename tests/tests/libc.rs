@@ -3,35 +3,22 @@
 
 use std::{
     io::Write as _,
-    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
+    c::{cc, source},
     memmon::{Daemon, query},
-    record::{Recorded, acquainted, same},
+    record::{Recorded, same, usage_known},
 };
-
-fn build(dir: &Path) -> Result<()> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let status = Command::new("cc")
-        .args(["-O1", "-g0", "-I"])
-        .arg(sources.join("stubs"))
-        .arg("-o")
-        .arg(dir.join("program"))
-        .arg(sources.join("libc/program.c"))
-        .status()
-        .context("cc is needed for this test")?;
-    ensure!(status.success(), "cc");
-    Ok(())
-}
 
 /// The probes stand in every program of the machine: not longer than has to be.
 #[test]
 fn heap_and_mappings() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    build(dir.path())?;
+    let (stubs, program) = (source("stubs"), source("libc/program.c"));
+    cc(dir.path(), &["-I", &stubs, "-o", "program", &program])?;
     // The shell becomes the program once it is observed, so all that the program does is seen.
     let mut child = Command::new("sh")
         .args(["-c", "read go && exec ./program"])
@@ -43,7 +30,7 @@ fn heap_and_mappings() -> Result<()> {
         .spawn()?;
     let pid = child.id().to_string();
     let daemon = Daemon::start(&["--runtime", "libc", "--pid", &pid])?;
-    acquainted(&daemon, child.id())?;
+    usage_known(&daemon, child.id())?;
     let stdin = child.stdin.as_mut().context("stdin")?;
     stdin.write_all(b"\n")?;
     let program = Recorded::of(child)?;

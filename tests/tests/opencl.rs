@@ -15,7 +15,7 @@ use memmon_tests::{
     memmon::{Daemon, Ward},
     optional::{fetched, needs},
     raw::Connection,
-    record::acquainted,
+    record::usage_known,
 };
 use serde_json::{Value, json};
 
@@ -204,10 +204,10 @@ fn observed(command: impl Fn() -> Command, buffers: &str) -> Result<(Seen, u64)>
     // Whoever has them open lets them be found.
     let mut before = start(command())?;
     let daemon = Daemon::start(&[])?;
-    acquainted(&daemon, before.0.id())?;
+    usage_known(&daemon, before.0.id())?;
     // A loader tries drivers, and lets go of those that find no device: they are met when one starts.
     let mut between = start(command())?;
-    acquainted(&daemon, between.0.id())?;
+    usage_known(&daemon, between.0.id())?;
     // Start times are told in hundredths of a second: surely after the attachment.
     thread::sleep(Duration::from_millis(30));
     let mut workload = Workload::spawn(command())?;

@@ -1,6 +1,6 @@
 //! `memmon-ebpf profiles`: what is known, and how far it can be trusted, for people and for programs.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::memmon::run;
@@ -61,4 +61,59 @@ fn every_runtime_with_its_status() -> Result<()> {
         .collect();
     ensure!(opt_in.len() == 1 && opt_in[0]["name"] == "libc");
     Ok(())
+}
+
+/// Two profiles that take allocations from one function of one library would count them twice: `check` says so of one
+/// beside the built-in ones, and lists refuse two of one's own.
+#[test]
+fn two_that_count_the_same_function() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, top: &str, library: &str, function: &str| -> Result<String> {
+        let file = folder.path().join(format!("{name}.toml"));
+        let text = format!(
+            "schema = 1\nname = \"{name}\"\nfamily = \"{name}\"\nstatus = \"test\"\n{top}\n\
+             [pools]\n0 = \"DEVICE\"\n\n[[library]]\nnames = [\"{library}\"]\nthrows = false\n\n\
+             [[library.probe]]\nname = \"allocate\"\nsymbol = \"{function}\"\naction = \"alloc\"\n\
+             key = \"arg0\"\nrequested = \"arg1\"\n\n\
+             [[library.probe]]\nname = \"free\"\nsymbol = \"{function}_free\"\naction = \"free\"\nkey = \"arg0\"\n"
+        );
+        fs::write(&file, text)?;
+        Ok(file.display().to_string())
+    };
+    // What it is refused with, and where.
+    let refused = |args: &[&str], file: &str, function: &str, by: &str| -> Result<()> {
+        let output = run(args)?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+        ensure!(output.stdout.is_empty());
+        let message = format!(
+            "{file}:2:8: its `{function}` is counted by \"{by}\" of another family already: both would count the same bytes"
+        );
+        ensure!(said.contains(&message), "{said}");
+        ensure!(said.ends_with("1 error\n"), "{said}");
+        Ok(())
+    };
+    let cuda = write("mine", "", "libcuda.so*", "cuMemAlloc_v2")?;
+    refused(
+        &["profiles", "check", &cuda],
+        &cuda,
+        "cuMemAlloc_v2",
+        "cuda",
+    )?;
+    // The same, of something else: of another library, or of another function.
+    for (library, function) in [("libmine.so", "cuMemAlloc_v2"), ("libcuda.so*", "mine")] {
+        let sound = write("mine", "", library, function)?;
+        ensure!(text(&["profiles", "check", &sound])?.contains("sound"));
+    }
+    // Who says that it lies above counts what is left.
+    let above = write("mine", "above = [\"cuda\"]", "libcuda.so*", "cuMemAlloc_v2")?;
+    ensure!(text(&["profiles", "check", &above])?.contains("sound"));
+
+    let one = write("one", "", "libmine.so*", "mine_allocate")?;
+    let other = write("other", "", "libmine.so.1", "mine_allocate")?;
+    for file in [&one, &other] {
+        ensure!(text(&["profiles", "check", file])?.contains("sound"));
+    }
+    let both = ["profiles", "--profile", &one, "--profile", &other];
+    refused(&both, &other, "mine_allocate", "one")
 }

@@ -112,3 +112,23 @@ fn every_step_of_the_real_runtime() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whoever pays much for being observed is told that there is another way.
+#[test]
+fn a_busy_process_is_told_of_it() -> Result<()> {
+    let mut driver = Fixture::get(Layout::Pimpl, Fault::None)?.spawn()?;
+    let pid = driver.pid();
+    let daemon = Daemon::start(&["-p", &pid.to_string()])?;
+    let said = |snapshot: &Snapshot| {
+        let own = format!("pid {pid} ");
+        let mut notes = snapshot.health.notes.iter();
+        notes.any(|note| note.starts_with(&own) && note.contains("`--sample` observes without"))
+    };
+    ensure!(!said(&daemon.snapshot()?), "it has done nothing yet");
+    driver.tell("burst 3000000")?;
+    daemon.wait_for("the note", |snapshot| said(snapshot).then_some(()))?;
+    let answer = driver.answer()?;
+    assert_eq!(answer["ok"], true, "{answer}");
+    daemon.wait_for("no note", |snapshot| (!said(snapshot)).then_some(()))?;
+    Ok(())
+}

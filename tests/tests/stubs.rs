@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
     c::{cc, source},
     memmon::{Daemon, run},
-    record::{Recorded, acquainted, same},
+    record::{Recorded, same, usage_known},
 };
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ fn observed(
     // One that runs already makes the library known: it is attached before the next begins.
     let before = Recorded::start(&mut Command::new(&program))?;
     let daemon = Daemon::start(&["--runtime", runtime])?;
-    acquainted(&daemon, before.pid())?;
+    usage_known(&daemon, before.pid())?;
     let observed = Recorded::start(&mut Command::new(&program))?;
     ensure!(observed.said["allocations"] == 150 && observed.said["frees"] == 120);
     same(&daemon, &observed, runtime, charged)?;

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -13,37 +13,28 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memmon_tests::{
+    c::{cc, source},
     check::{agrees, running},
     fixture::{Driver, Fault, Fixture, Layout},
     memmon::{Daemon, Ward, binary, process, query},
 };
 
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
-}
-
 fn profile(name: &str) -> String {
-    sources().join("profiles").join(name).display().to_string()
+    source(&format!("profiles/{name}"))
 }
 
-fn compile(dir: &Path, compiler: &str, args: &[&str]) -> Result<()> {
-    let args: Vec<String> = args
+/// In C, or in C++ by its name.
+fn compile(dir: &Path, args: &[&str]) -> Result<()> {
+    let own: Vec<String> = args
         .iter()
         .map(|arg| match arg.rsplit_once('.') {
-            Some((_, "c" | "cpp")) => sources().join(arg).display().to_string(),
+            Some((_, "c" | "cpp")) => source(arg),
             _ => (*arg).to_owned(),
         })
         .collect();
-    let mut command = Command::new(compiler);
-    command.args(["-O1", "-g0", "-fPIC", "-fno-shrink-wrap", "-pthread"]);
-    let status = command.args(&args).current_dir(dir).status();
-    ensure!(
-        status
-            .with_context(|| format!("{compiler} is needed"))?
-            .success(),
-        "{args:?}"
-    );
-    Ok(())
+    let mut args = vec!["-O1", "-g0", "-fPIC", "-fno-shrink-wrap", "-pthread"];
+    args.extend(own.iter().map(String::as_str));
+    cc(dir, &args)
 }
 
 /// Where the process's copy of a function begins.
@@ -80,16 +71,18 @@ fn exceptions_pass_through_probed_functions() -> Result<()> {
         "-o",
         "libthrower.so",
         "unharmed/thrower.cpp",
+        "-lstdc++",
     ];
-    compile(dir.path(), "g++", &lib)?;
+    compile(dir.path(), &lib)?;
     let program = [
         "-o",
         "throws",
         "unharmed/throws.cpp",
         "./libthrower.so",
+        "-lstdc++",
         "-Wl,-rpath,$ORIGIN",
     ];
-    compile(dir.path(), "g++", &program)?;
+    compile(dir.path(), &program)?;
     let play = |how: &str| -> Result<Output> {
         Ok(Command::new(dir.path().join("throws")).arg(how).output()?)
     };
@@ -138,12 +131,12 @@ fn confined(dir: &Path, how: &[&str]) -> Result<Child> {
     Ok(child)
 }
 
-/// Entry and return probes in processes that may do nothing but read, write and end; on the whole
-/// with memmon there first, coming while they are confined, and gone in between.
 /// Every daemon with the profile of the C library places probes in all of its copies: who looks at the code of one has no
 /// other beside it.
 static C_LIBRARY: Mutex<()> = Mutex::new(());
 
+/// Entry and return probes in processes that may do nothing but read, write and end; on the whole
+/// with memmon there first, coming while they are confined, and gone in between.
 #[test]
 fn confined_by_seccomp() -> Result<()> {
     let _alone = C_LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +148,7 @@ fn confined_by_seccomp() -> Result<()> {
         "libdev.so.1",
         "c-api/dev.c",
     ];
-    compile(dir.path(), "cc", &lib)?;
+    compile(dir.path(), &lib)?;
     let program = [
         "-o",
         "confined",
@@ -163,7 +156,7 @@ fn confined_by_seccomp() -> Result<()> {
         "./libdev.so.1",
         "-Wl,-rpath,$ORIGIN",
     ];
-    compile(dir.path(), "cc", &program)?;
+    compile(dir.path(), &program)?;
     let arguments = ["--runtime", "c-api", "--profile", &profile("c-api.toml")];
     for how in [&[][..], &["strict"], &["filter"]] {
         let mut children = [confined(dir.path(), how)?, confined(dir.path(), how)?];
@@ -235,7 +228,7 @@ fn memmon_does_not_observe_itself() -> Result<()> {
         "libfeed.so",
         "unharmed/feed.c",
     ];
-    compile(dir.path(), "cc", &lib)?;
+    compile(dir.path(), &lib)?;
     let feed = dir.path().join("libfeed.so");
     let arguments = ["--runtime", "feed", "--profile", &profile("feed.toml")];
     // Another that uses it is counted.
@@ -375,7 +368,7 @@ fn killed_it_takes_its_probes_along() -> Result<()> {
         "libdev.so.1",
         "c-api/dev.c",
     ];
-    compile(dir.path(), "cc", &lib)?;
+    compile(dir.path(), &lib)?;
     let program = [
         "-o",
         "confined",
@@ -383,7 +376,7 @@ fn killed_it_takes_its_probes_along() -> Result<()> {
         "./libdev.so.1",
         "-Wl,-rpath,$ORIGIN",
     ];
-    compile(dir.path(), "cc", &program)?;
+    compile(dir.path(), &program)?;
     let mut child = confined(dir.path(), &[])?;
     let place = address_of(child.id(), "libdev.so.1", "dev_free")?;
     let before = code_at(child.id(), place)?;

@@ -99,24 +99,15 @@ impl Truth {
 
 /// The program, in a folder of its own.
 fn built(folder: &Path) -> Result<PathBuf> {
-    let source = source("vulkan/program.c");
-    let program = folder.join("program");
-    let built = Command::new("cc")
-        .args(["-O1", "-Wall", "-Werror", "-o"])
-        .args([program.as_os_str(), source.as_ref()])
-        .arg("-l:libvulkan.so.1")
-        .output()
-        .context("cc is needed for this test")?;
-    if !built.status.success() {
-        let why = String::from_utf8_lossy(&built.stderr);
-        ensure!(
-            why.contains("libvulkan.so.1"),
-            "the program does not build: {why}"
-        );
+    let library = "-l:libvulkan.so.1";
+    if cc(folder, &["-shared", "-o", "empty.so", library]).is_err() {
         let missing = "there is no libvulkan.so.1 (Debian: libvulkan1)";
         return Err(NotRun(missing.to_owned()).into());
     }
-    Ok(program)
+    let from = source("vulkan/program.c");
+    let callbacks = "-Wno-unused-parameter";
+    cc(folder, &[callbacks, "-o", "program", &from, library])?;
+    Ok(folder.join("program"))
 }
 
 /// Runs until it has said what it did; ends with its input.
@@ -395,6 +386,8 @@ struct Buffers {
     live_bytes: u64,
     /// One for which Vulkan is asked for more.
     large: u64,
+    /// Sizes of those that there was no memory for.
+    refused: Vec<u64>,
 }
 
 impl Buffers {
@@ -406,6 +399,7 @@ impl Buffers {
             destroyed: number("destroyed")?,
             live_bytes: number("live_bytes")?,
             large: number("large")?,
+            refused: serde_json::from_value(said["refused"].clone())?,
         })
     }
 }
@@ -415,21 +409,22 @@ fn buffers_of_wgpu() -> Result<()> {
     let python = fetched("wgpu/bin/python")?;
     let (variable, driver) = lavapipe()?;
     let script = source("vulkan/buffers.py");
-    let run = || -> Result<(Ward, Buffers)> {
+    let run = |words: &[&str]| -> Result<(Ward, Buffers)> {
         let mut command = Command::new(&python);
         command
             .arg(&script)
+            .args(words)
             .env(variable, &driver)
             .env("WGPU_BACKEND_TYPE", "Vulkan");
         let (child, line) = started(&mut command)?;
         let truth = Buffers::read(&line).with_context(|| line.clone())?;
         Ok((child, truth))
     };
-    let (_before, _) = run()?;
-    // The buffers alone.
+    let (_before, _) = run(&[])?;
+    // The buffers alone, and none that was refused: wgpu returns a buffer for it all the same.
     let observation = observe(&["wgpu"])?;
     std::thread::sleep(Duration::from_millis(30));
-    let (child, truth) = run()?;
+    let (child, truth) = run(&[])?;
     let seen = snapshot(&observation)?;
     let [row] = rows(&seen, child.0.id())? else {
         anyhow::bail!("one row: {:#?}", rows(&seen, child.0.id())?);
@@ -444,7 +439,7 @@ fn buffers_of_wgpu() -> Result<()> {
     // With everything below.
     let observation = observe(&["wgpu", "vulkan", "vulkan-loader"])?;
     std::thread::sleep(Duration::from_millis(30));
-    let (child, truth) = run()?;
+    let (child, truth) = run(&["--refused"])?;
     let seen = snapshot(&observation)?;
     let rows = rows(&seen, child.0.id())?;
     ensure!(
@@ -457,6 +452,18 @@ fn buffers_of_wgpu() -> Result<()> {
         charged >= truth.live_bytes && blocks < truth.created - truth.destroyed,
         "{charged} bytes in {blocks} blocks for {truth:?}"
     );
+    // VK_ERROR_OUT_OF_DEVICE_MEMORY, and who asked for it.
+    let failures = seen.failures.iter().filter(|one| one.pid == child.0.id());
+    let failures: Vec<_> = failures
+        .map(|one| (one.requested_bytes, one.error_code, one.api.as_deref()))
+        .collect();
+    ensure!(truth.refused.len() == 1, "{truth:?}");
+    assert_eq!(
+        failures,
+        [(truth.refused[0], Some(-2), Some("wgpuDeviceCreateBuffer"))]
+    );
+    let failed: u64 = rows.iter().filter_map(|row| row.failed_allocations).sum();
+    assert_eq!(failed, 1, "{rows:#?}");
     let list = listed(&observation, child.0.id())?;
     // The first block was taken for the device itself.
     ensure!(

@@ -1,6 +1,9 @@
 //! The program itself, built for use.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
@@ -9,10 +12,23 @@ use crate::{
     shell::{cargo, run, step},
 };
 
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
 /// Builds the release binary with the committed BPF object, and returns where it is.
 pub fn release(repository: &Path) -> Result<PathBuf> {
     step("building memmon-ebpf");
     build(repository, "memmon-user", &[], "memmon-ebpf")
+}
+
+/// Builds a program that needs nothing of the machine it runs on but the kernel: linked statically, without symbols.
+pub fn alone(repository: &Path) -> Result<PathBuf> {
+    step("building memmon-ebpf, linked statically");
+    run(command(repository, "memmon-user")
+        .args(["--target", TRIPLE])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols"))?;
+    let folder = paths::target(repository).join(TRIPLE).join("release");
+    found(folder.join("memmon-ebpf"))
 }
 
 /// Builds an example of it, and returns where that is.
@@ -35,17 +51,18 @@ fn example_of(repository: &Path, package: &str, name: &str) -> Result<PathBuf> {
 }
 
 fn build(repository: &Path, package: &str, words: &[&str], made: &str) -> Result<PathBuf> {
-    run(cargo(repository)
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--ignore-rust-version",
-            "-p",
-            package,
-        ])
-        .args(words))?;
-    let binary = paths::target(repository).join("release").join(made);
+    run(command(repository, package).args(words))?;
+    found(paths::target(repository).join("release").join(made))
+}
+
+fn command(repository: &Path, package: &str) -> Command {
+    let mut command = cargo(repository);
+    command.args(["build", "--quiet", "--release", "--ignore-rust-version"]);
+    command.args(["-p", package]);
+    command
+}
+
+fn found(binary: PathBuf) -> Result<PathBuf> {
     if !binary.is_file() {
         bail!("cargo built no {}", binary.display());
     }

@@ -5,6 +5,7 @@ mod bpf;
 mod build;
 mod cuda;
 mod demo;
+mod dist;
 mod fixture;
 mod fuzz;
 mod jax;
@@ -42,6 +43,8 @@ enum Verb {
     Demo(demo::Args),
     /// Build memmon-ebpf and run it with the rights it needs: `cargo xtask run -- --all`
     Run(run::Args),
+    /// Build one file that runs on any x86-64 Linux machine: statically linked, in target/dist
+    Dist(dist::Args),
     /// Check everything: formatting, lints, the BPF object, unit and end-to-end tests
     Test(test::Args),
     /// Feed everything that reads foreign bytes with what nobody expects (libFuzzer)
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Demo(args) => demo::main(&args),
         Verb::Run(args) => run::main(&args),
+        Verb::Dist(args) => dist::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Bench(args) => bench::main(&args),

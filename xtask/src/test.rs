@@ -5,7 +5,8 @@ use std::{path::Path, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    bpf, build, cuda, fuzz, jax, lab, level_zero, opencl, packages, paths, perfetto, prometheus,
+    bpf, build, cuda, dist, fuzz, jax, lab, level_zero, opencl, packages, paths, perfetto,
+    prometheus,
     shell::{cargo, is_root, run, step, succeeds, which},
 };
 
@@ -145,6 +146,14 @@ pub fn main(args: &Args) -> Result<()> {
         );
     }
     check("tests", run(&mut test));
+    if args.full {
+        step("the statically linked program");
+        let alone = dist::make().and_then(|binary| {
+            let words = ["--test", "errors", "--test", "late"];
+            run(test.args(words).env("MEMMON_BIN", binary))
+        });
+        check("the statically linked program", alone);
+    }
     check(
         "fuzzing",
         fuzz::check(if args.full { FUZZED_IN_FULL } else { FUZZED }),

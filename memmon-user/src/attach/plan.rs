@@ -90,7 +90,7 @@ fn turn(action: u8) -> u8 {
 
 /// How notes about points that the kernel steps through end.
 pub const SINGLE_STEPPED: &str =
-    "single-stepped by the kernel, which makes their functions slower than it has to be elsewhere";
+    "single-stepped by the kernel, which costs more than at the others";
 
 /// What is to be said about points that the kernel steps through.
 pub fn note(points: &[Point]) -> Option<String> {

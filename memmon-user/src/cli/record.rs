@@ -17,7 +17,8 @@ use super::{
     watch::Ends,
 };
 use crate::{
-    observe::{Observation, clock},
+    clock,
+    observe::Observation,
     recording::{
         Meta, Writer,
         target::{Target, TargetError, rotated},

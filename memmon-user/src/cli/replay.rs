@@ -8,7 +8,7 @@ use super::{
     rights,
 };
 use crate::{
-    observe::clock,
+    clock,
     recording::{Cursor, Moment, Recording, reader::Stamp},
     tables::Filter,
     views::{

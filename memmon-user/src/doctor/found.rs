@@ -9,7 +9,8 @@ use crate::{
     rights::{Held, TO_LOOK},
     tables::snapshot::{Device, Library, Process, Snapshot},
     target::maps,
-    views::{health::is_running, text::visible},
+    text::visible,
+    views::health::is_running,
 };
 
 const AREA: Area = Area::Found;

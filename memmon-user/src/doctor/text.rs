@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Area, Check, Report, State, Verdict};
-use crate::views::text;
+use crate::text;
 
 /// How it is drawn.
 #[derive(Clone, Copy, Debug, Default)]

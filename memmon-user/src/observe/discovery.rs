@@ -7,7 +7,6 @@ use memmon_ebpf::ledger::{Counter, ProcValue, proc_flag};
 use super::{
     Options,
     audit::Healing,
-    clock,
     identities::{process_facts, text},
     libraries::Use,
     observer::{FOUND_BY_US, Observer, Watched},
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     attach::table::Added,
+    clock,
     discover::{
         scan::{self, Mapped},
         watch::Notice,
@@ -120,17 +120,7 @@ impl Observer {
         if self.ignores(pid, value.proc) {
             return None;
         }
-        let mut uses = Vec::new();
-        for mapped in libraries {
-            let Some(found) =
-                self.libraries
-                    .meet(&self.runtimes, Some(&mut self.kernel), pid, mapped)
-            else {
-                // It is gone, or another program by now, of which there will be a notice.
-                return None;
-            };
-            uses.extend(found.into_iter().map(|found| (found, mapped.base)));
-        }
+        let mut uses = self.meet(pid, libraries)?;
         let proc = value.proc;
         let present = uses
             .iter()
@@ -152,31 +142,8 @@ impl Observer {
         for (using, _) in &mut uses {
             using.in_time |= born > using.attached_ns;
         }
-        let past = if value.flags & proc_flag::FORKED != 0 {
-            Past::Nothing
-        } else {
-            let (seen, late): (Vec<&Use>, Vec<&Use>) = uses
-                .iter()
-                .map(|(using, _)| using)
-                .partition(|using| using.in_time);
-            let is_readable = late.iter().any(|using| using.model.is_some());
-            if is_readable || seen.is_empty() {
-                return Some(self.begin_recovery(pid, value, uses));
-            }
-            // The probes were there before it was.
-            let late: BTreeSet<u32> = late.iter().map(|using| using.space).collect();
-            self.tell(Fact::Since {
-                proc,
-                since: Since::Start,
-            });
-            let past = match late.is_empty() {
-                true => Past::Nothing,
-                false => Past::Unknown,
-            };
-            for space in late {
-                self.tell(Fact::Unseen { proc, space });
-            }
-            past
+        let Some(past) = self.known_past(&value, &uses) else {
+            return Some(self.begin_recovery(pid, value, uses));
         };
         self.recovered(
             &Recovery {
@@ -188,6 +155,49 @@ impl Observer {
             past,
         );
         None
+    }
+
+    /// What is understood of these libraries. None where the process is gone, or another program by now, of which
+    /// there will be a notice.
+    fn meet(&mut self, pid: u32, libraries: &[Mapped]) -> Option<Vec<(Use, u64)>> {
+        let mut uses = Vec::new();
+        for mapped in libraries {
+            let kernel = Some(&mut self.kernel);
+            let found = self.libraries.meet(&self.runtimes, kernel, pid, mapped)?;
+            uses.extend(found.into_iter().map(|using| (using, mapped.base)));
+        }
+        Some(uses)
+    }
+
+    /// What is known of a process's time before memmon without a look into its memory, and tells of it. None where it
+    /// takes one.
+    fn known_past(&mut self, value: &ProcValue, uses: &[(Use, u64)]) -> Option<Past> {
+        if value.flags & proc_flag::FORKED != 0 {
+            return Some(Past::Nothing);
+        }
+        let (seen, late): (Vec<&Use>, Vec<&Use>) = uses
+            .iter()
+            .map(|(using, _)| using)
+            .partition(|using| using.in_time);
+        let is_readable = late.iter().any(|using| using.model.is_some());
+        if is_readable || seen.is_empty() {
+            return None;
+        }
+        // The probes were there before it was.
+        let late_spaces: BTreeSet<u32> = late.iter().map(|using| using.space).collect();
+        let proc = value.proc;
+        self.tell(Fact::Since {
+            proc,
+            since: Since::Start,
+        });
+        let past = match late_spaces.is_empty() {
+            true => Past::Nothing,
+            false => Past::Unknown,
+        };
+        for space in late_spaces {
+            self.tell(Fact::Unseen { proc, space });
+        }
+        Some(past)
     }
 
     /// What came before is known now, or is known not to be.

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use memmon_ebpf::ledger::{Counter, LiveKey, LiveValue, OwnerKey, owner_flag, proc_flag};
 
-use super::{clock, keys::owner_key, observer::Observer};
+use super::{keys::owner_key, observer::Observer};
 use crate::{
     attach::{kernel::Kernel, table::Added},
+    clock,
     tables::{
         EXITED_SHOWN, Fact,
         facts::{OwnerId, Proc, Since},

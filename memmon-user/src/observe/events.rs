@@ -247,7 +247,7 @@ impl Observer {
 
     pub(super) fn drain_history(&mut self) {
         let followed = self.journal.is_followed();
-        let mut events = self.take_history(followed || self.looks_for_free());
+        let mut events = self.take_history(followed || self.awaits_free_blocks());
         if followed {
             self.journal.events(&events);
         }
@@ -263,7 +263,7 @@ impl Observer {
             self.place_failed(&events);
             self.note_failures(&events);
         }
-        self.keep_for_free(&events);
+        self.keep_for_free_blocks(&events);
     }
 
     /// From the first failure on; all of it where `wanted`.

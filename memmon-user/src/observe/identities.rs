@@ -1,7 +1,6 @@
 //! Who a process is, as the tables want it.
 
-use super::clock;
-use crate::{tables::facts::ProcessFacts, target::identity};
+use crate::{clock, tables::facts::ProcessFacts, target::identity};
 
 pub(super) fn process_facts(identity: &identity::Identity) -> ProcessFacts {
     ProcessFacts {

@@ -9,10 +9,10 @@ use std::{
 use memmon_ebpf::ledger::{LiveKey, LiveValue, RowKey};
 use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
-use super::{clock, journal, observer::Observer};
+use super::{journal, observer::Observer};
 use crate::{
     attach::{batch::Reader, names},
-    rights,
+    clock, rights,
     tables::{
         Batch, Fact, Follower, Tables,
         live::{Inspect, LiveEntry},
@@ -23,6 +23,7 @@ type LiveReader = Reader<LiveKey, LiveValue>;
 
 /// Questions that may wait; more are refused.
 const WAITING: usize = 16;
+
 enum Job {
     List {
         tables: Box<Tables>,
@@ -41,23 +42,23 @@ enum Job {
 
 /// What is live in a row, looked up for a failure.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(super) struct TakenBlocks {
     pub failure: u64,
     /// None where it could not be read.
-    pub taken: Option<Vec<LiveEntry>>,
+    pub blocks: Option<Vec<LiveEntry>>,
 }
 
 /// The thread, and what it found out for the tables.
 pub(super) struct Inspector {
     jobs: mpsc::SyncSender<Job>,
-    pub findings: tokio_mpsc::Receiver<Finding>,
+    pub taken: tokio_mpsc::Receiver<TakenBlocks>,
 }
 
 impl Inspector {
     /// `kernel` is its release.
     pub fn start(reader: LiveReader, kernel: (u32, u32)) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(WAITING);
-        let (found, findings) = tokio_mpsc::channel(1);
+        let (found, taken) = tokio_mpsc::channel(1);
         thread::Builder::new()
             .name("inspector".to_owned())
             .spawn(move || {
@@ -66,11 +67,11 @@ impl Inspector {
                     work(&reader, job, &found);
                 }
             })?;
-        Ok(Self { jobs, findings })
+        Ok(Self { jobs, taken })
     }
 }
 
-fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
+fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<TakenBlocks>) {
     match job {
         Job::List { tables, inspect } => {
             let Inspect { ask, reply } = inspect;
@@ -102,13 +103,13 @@ fn work(reader: &LiveReader, job: Job, found: &tokio_mpsc::Sender<Finding>) {
             }
         }
         Job::Taken { row, failure } => {
-            let mut taken = Vec::new();
+            let mut blocks = Vec::new();
             let read = reader.read(|key, value| {
                 let entry = LiveEntry::of(&key, &value);
-                taken.extend(entry.filter(|entry| entry.row_key() == row));
+                blocks.extend(entry.filter(|entry| entry.row_key() == row));
             });
-            let taken = read.is_ok().then_some(taken);
-            let _ = found.blocking_send(Finding { failure, taken });
+            let blocks = read.is_ok().then_some(blocks);
+            let _ = found.blocking_send(TakenBlocks { failure, blocks });
         }
     }
 }
@@ -140,8 +141,8 @@ impl Observer {
         });
     }
 
-    /// Whether that will be looked up.
-    pub(super) fn look_up(&self, row: RowKey, failure: u64) -> bool {
+    /// Whether that will be listed.
+    pub(super) fn list_taken(&self, row: RowKey, failure: u64) -> bool {
         let job = Job::Taken { row, failure };
         self.inspector.jobs.try_send(job).is_ok()
     }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::{clock, observer::Observer};
-use crate::tables::{Batch, Fact, event::Event};
+use super::observer::Observer;
+use crate::{
+    clock,
+    tables::{Batch, Fact, event::Event},
+};
 
 /// Batches that a follower may be behind.
 const BACKLOG: usize = 256;

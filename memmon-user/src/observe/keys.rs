@@ -45,7 +45,7 @@ pub(super) fn row_key(proc: Proc, space: u32, owner: u64, pool: u32, ogen: u32) 
 }
 
 /// An allocation that was read from the target, not seen being made.
-pub(super) fn recovered(found: &FoundAllocation, ogen: u32) -> LiveValue {
+pub(super) fn recovered_value(found: &FoundAllocation, ogen: u32) -> LiveValue {
     LiveValue {
         owner: found.owner,
         requested: found.requested,

@@ -12,7 +12,6 @@ use std::{
 use log::info;
 
 use super::{
-    clock,
     runtimes::{Known, Runtimes},
     understanding::{Understanding, Understandings},
 };
@@ -21,6 +20,7 @@ use crate::{
         kernel::{Attachment, Kernel},
         plan,
     },
+    clock,
     discover::{
         ahead::Found,
         scan::{FileId, Mapped},
@@ -32,7 +32,7 @@ use crate::{
         maps::{self, fd_path},
         memory::{Memory as _, ProcessMemory},
     },
-    views::text::visible,
+    text::visible,
 };
 
 /// A library in use by one runtime.
@@ -366,12 +366,13 @@ impl Libraries {
                         points,
                         ..
                     } = &outcome.understanding;
+                    let placed = outcome.attachment.as_ref();
                     snapshot::Library {
                         runtime: runtimes.name(known.space).to_owned(),
                         path: entry.path.clone(),
                         build_id: entry.build_id.clone(),
                         layout: basis.map(str::to_owned),
-                        probes: outcome.attachment.as_ref().map_or(0, |_| points.len()),
+                        probes: placed.map_or(0, |_| points.len()),
                         processes: entry.processes.len(),
                         problem: outcome.problem.clone(),
                         notes: model
@@ -379,7 +380,7 @@ impl Libraries {
                             .map(|model| model.notes())
                             .into_iter()
                             .flatten()
-                            .chain(plan::note(points))
+                            .chain(placed.and_then(|_| plan::note(points)))
                             .collect(),
                     }
                 })

@@ -3,17 +3,16 @@
 
 mod ahead;
 mod audit;
-pub mod clock;
+mod census;
 mod discovery;
 mod endings;
 mod events;
+mod failed_allocations;
 mod identities;
 mod inspector;
 mod journal;
 mod keys;
 mod libraries;
-mod look;
-mod lookout;
 mod observation;
 mod observer;
 mod rates;
@@ -26,7 +25,7 @@ mod understanding;
 mod walk;
 
 pub use audit::AuditRequest;
-pub use look::query;
+pub use census::query;
 pub use observation::{Observation, Request, StartError, follow};
 pub use runtimes::Runtimes;
 

@@ -20,13 +20,12 @@ use super::{
     Options, Runtimes, StartError,
     ahead::{self, Mappings},
     audit::{AuditRequest, Auditor, Healing},
-    clock,
     events::Unplaced,
+    failed_allocations::FailedAllocations,
     inspector::Inspector,
     journal::Journal,
     keys::owner_id,
     libraries::{Libraries, Use},
-    lookout::Lookout,
     observation::Request,
     rates::Rates,
 };
@@ -36,6 +35,7 @@ use crate::{
         kernel::{Kernel, Settings},
         rings::Rings,
     },
+    clock,
     discover::watch::MappingWatch,
     tables::{
         Fact, Follower, Tables,
@@ -100,8 +100,8 @@ pub(super) struct Observer {
     pub(super) inspector: Inspector,
     pub(super) auditor: Auditor,
     /// The latest audit of everything.
-    pub(super) audited: Option<Box<Audit>>,
-    pub(super) lookout: Lookout,
+    pub(super) latest_audit: Option<Box<Audit>>,
+    pub(super) failed_allocations: FailedAllocations,
     pub(super) rates: Rates,
     pub(super) processes: HashMap<Proc, Watched>,
     pub(super) next_proc: Proc,
@@ -181,8 +181,8 @@ impl Observer {
             journal: Journal::new(),
             inspector,
             auditor,
-            audited: None,
-            lookout: Lookout::default(),
+            latest_audit: None,
+            failed_allocations: FailedAllocations::default(),
             rates: Rates::default(),
             processes: HashMap::new(),
             next_proc: FOUND_BY_US,
@@ -264,8 +264,8 @@ impl Observer {
                         self.collect();
                     }
                 }
-                Some(finding) = self.inspector.findings.recv() => self.found(finding),
-                Some(finding) = self.auditor.findings.recv() => self.audited(finding),
+                Some(found) = self.inspector.taken.recv() => self.note_taken(found),
+                Some(finding) = self.auditor.findings.recv() => self.take_finding(finding),
                 () = due(healing) => self.heal(),
                 () = tick(audit_timer.as_mut()) => self.audit_all(),
                 Some(request) = audits.recv() => self.audit(request),
@@ -327,13 +327,37 @@ impl Observer {
                 });
             }
         }
-        for (_, value) in self.kernel.procs.all() {
+        self.read_doubts();
+        owners
+    }
+
+    /// Processes of which something could not be counted.
+    fn read_doubts(&mut self) {
+        let mut doubtful = Vec::new();
+        for (pid, value) in self.kernel.procs.all() {
             let proc = value.proc;
             if value.flags & proc_flag::INEXACT != 0 && !self.tables.is_inexact(proc) {
                 self.tell(Fact::Inexact { proc });
+                doubtful.push((pid, proc));
             }
         }
-        owners
+        let Some((pid, proc)) = doubtful.first() else {
+            return;
+        };
+        let comm = self.tables.facts_of(*proc).map(|facts| &facts.comm);
+        let others = match doubtful.len() - 1 {
+            0 => String::new(),
+            others => format!(" and of {others} more"),
+        };
+        let text = format!(
+            "of pid {pid} ({}){others} something could not be counted: numbers with ~ may be wrong from here on",
+            comm.map_or("?", String::as_str)
+        );
+        self.tell(Fact::Notice(Notice {
+            at: clock::now(),
+            kind: NoticeKind::Inexact,
+            text,
+        }));
     }
 
     pub(super) fn tell_rows(&mut self, rows: &[(RowKey, RowValue)]) {
@@ -438,7 +462,7 @@ impl Observer {
             inexact_rows: 0,
             inherited_frees: counters.get(Counter::InheritedFrees),
             notes,
-            audit: self.audited.clone(),
+            audit: self.latest_audit.clone(),
         }
     }
 }

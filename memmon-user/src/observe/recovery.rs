@@ -11,10 +11,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use memmon_ebpf::ledger::{OwnerKey, OwnerValue, ProcValue, RowKey, owner_flag, proc_flag};
 
 use super::{
-    keys::{live_key, owner_key, recovered, row_key},
+    keys::{live_key, owner_key, recovered_value, row_key},
     libraries::Use,
     observer::Observer,
-    walk::{self, Walk},
+    walk::{self, Walked},
 };
 use crate::{
     attach::table::Added,
@@ -77,30 +77,18 @@ impl Observer {
 
     /// Reads what these processes hold, side by side, and takes it into the ledger.
     pub(super) fn recover(&mut self, recoveries: Vec<Recovery>) {
-        let walks: Vec<Walk<'_>> = recoveries
+        let uses = recoveries
             .iter()
-            .flat_map(|recovery| {
-                recovery.uses.iter().filter_map(|(using, base)| {
-                    Some(Walk {
-                        model: using.model.as_deref()?,
-                        pid: recovery.pid,
-                        base: *base,
-                    })
-                })
-            })
-            .collect();
-        let mut found = walk::recover_all(&walks).into_iter();
-        for recovery in &recoveries {
-            let past = self.take_in_all(recovery, &mut found);
+            .map(|recovery| (recovery.pid, recovery.uses.as_slice()));
+        let found = walk::recover_all(uses);
+        for (recovery, found) in recoveries.iter().zip(found) {
+            let past = self.take_in_process(recovery, found);
             self.recovered(recovery, past);
         }
     }
 
-    fn take_in_all(
-        &mut self,
-        recovery: &Recovery,
-        all: &mut impl Iterator<Item = Result<Recovered, String>>,
-    ) -> Past {
+    /// `found`: of each of its uses.
+    fn take_in_process(&mut self, recovery: &Recovery, found: Vec<Walked>) -> Past {
         let Recovery {
             value,
             uses,
@@ -109,8 +97,7 @@ impl Observer {
         } = recovery;
         let mut past = Past::Nothing;
         let (mut read, mut unread) = (BTreeSet::new(), BTreeSet::new());
-        for (using, _) in uses {
-            let found = using.model.as_ref().and_then(|_| all.next());
+        for ((using, _), found) in uses.iter().zip(found) {
             past = match found {
                 Some(Ok(found)) => {
                     let opened = self.opened(value.proc);
@@ -118,7 +105,7 @@ impl Observer {
                         .owners
                         .iter()
                         .all(|owner| opened.contains(&(using.space, owner.owner)));
-                    self.take_in(value.proc, using.space, before, &found);
+                    self.take_in_runtime(value.proc, using.space, before, &found);
                     match found.consistent {
                         true => read.insert(using.space),
                         false => unread.insert(using.space),
@@ -164,20 +151,20 @@ impl Observer {
             .collect()
     }
 
-    pub(super) fn take_in(
+    fn take_in_runtime(
         &mut self,
         proc: Proc,
         space: u32,
         before: &HashMap<OwnerKey, u32>,
         found: &Recovered,
     ) {
-        self.take_owners_of(proc, space, found, before);
+        self.add_owners(proc, space, found, before);
         let mut sums: HashMap<RowKey, Baseline> = HashMap::new();
         let mut live = Vec::new();
         for allocation in &found.allocations {
             let ogen = generation(before, &owner_key(proc, space, allocation.owner));
             let key = live_key(proc, space, allocation.key);
-            let value = recovered(allocation, ogen);
+            let value = recovered_value(allocation, ogen);
             let added = self.kernel.live.add(key, value);
             if added == Added::There {
                 // The kernel knows it better.
@@ -204,7 +191,7 @@ impl Observer {
     }
 
     /// Owners that a walk found, in the generations that they are in now.
-    pub(super) fn take_owners(&mut self, proc: Proc, space: u32, found: &Recovered) {
+    pub(super) fn add_owners_as_of_now(&mut self, proc: Proc, space: u32, found: &Recovered) {
         let known: HashMap<OwnerKey, u32> = found
             .owners
             .iter()
@@ -213,10 +200,11 @@ impl Observer {
                 Some((key, self.kernel.owners.get(key)?.ogen))
             })
             .collect();
-        self.take_owners_of(proc, space, found, &known);
+        self.add_owners(proc, space, found, &known);
     }
 
-    fn take_owners_of(
+    /// Owners that a walk found, in these generations.
+    fn add_owners(
         &mut self,
         proc: Proc,
         space: u32,

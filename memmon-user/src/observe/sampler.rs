@@ -8,25 +8,28 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{Options, Runtimes, clock, look::Looker, observation::Request, observer::Inboxes};
-use crate::tables::{live::Inspect, snapshot::Snapshot};
+use super::{Options, Runtimes, census::Census, observation::Request, observer::Inboxes};
+use crate::{
+    clock,
+    tables::{live::Inspect, snapshot::Snapshot},
+};
 
 const NOTE: &str = "sampled: no probe is placed, so peaks are of what was seen at each refresh, and nothing is counted";
 
 pub(super) struct Sampler<'a> {
-    looker: Looker<'a>,
+    census: Census<'a>,
 }
 
 impl<'a> Sampler<'a> {
     pub fn new(options: Options, runtimes: &'a Runtimes) -> Self {
-        let mut looker = Looker::new(options, runtimes);
-        looker.tables.only_sampled();
-        looker.notes.push(NOTE.to_owned());
-        Self { looker }
+        let mut census = Census::new(options, runtimes);
+        census.tables.only_sampled();
+        census.notes.push(NOTE.to_owned());
+        Self { census }
     }
 
     pub fn snapshot(&mut self) -> Snapshot {
-        self.looker.look()
+        self.census.take()
     }
 
     pub async fn run(
@@ -56,7 +59,7 @@ impl<'a> Sampler<'a> {
                 }
                 Some(Inspect { ask, reply }) = inspections.recv() => {
                     let _ = self.snapshot();
-                    let Looker { tables, live, .. } = &self.looker;
+                    let Census { tables, live, .. } = &self.census;
                     let list = tables.live_list(live.iter().copied(), &ask, clock::boot_ns(), clock::now());
                     let _ = reply.send(list);
                 }

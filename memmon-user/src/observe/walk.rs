@@ -1,11 +1,13 @@
 //! What a process held before memmon came.
 
 use std::{
+    collections::HashMap,
     io,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
+use super::libraries::Use;
 use crate::{
     runtimes::resolver::{FoundOwner, Model, OwnerHint, Recovered, Root, Target},
     target::{
@@ -66,46 +68,77 @@ fn recover(model: &dyn Model, pid: u32, base: u64) -> Result<Recovered, String> 
     last
 }
 
-/// A library in a process, whose allocators are to be read.
-pub struct Walk<'a> {
-    pub model: &'a dyn Model,
-    pub pid: u32,
-    pub base: u64,
+/// What a use of a library holds, or why it cannot be told; none where its runtime cannot be read at all.
+pub type Walked = Option<Result<Recovered, String>>;
+
+/// As [`recover_own`], of many processes side by side. For each of them, in their order, what each of its uses of a
+/// library holds.
+pub fn recover_all<'a>(
+    processes: impl Iterator<Item = (u32, &'a [(Use, u64)])> + Clone,
+) -> Vec<Vec<Walked>> {
+    let walks: Vec<Option<Walk<'a>>> = processes
+        .clone()
+        .flat_map(|(pid, uses)| uses.iter().map(move |using| Walk::of(pid, using)))
+        .collect();
+    let mut found = side_by_side(&walks).into_iter();
+    processes
+        .map(|(_, uses)| found.by_ref().take(uses.len()).collect())
+        .collect()
 }
 
-/// As [`recover_own`], of many processes side by side; the results are in their order.
-pub fn recover_all(walks: &[Walk<'_>]) -> Vec<Result<Recovered, String>> {
+/// A library in a process, whose allocators are to be read.
+struct Walk<'a> {
+    model: &'a dyn Model,
+    pid: u32,
+    base: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// None where they cannot be.
+    fn of(pid: u32, (using, base): &'a (Use, u64)) -> Option<Self> {
+        Some(Self {
+            model: using.model.as_deref()?,
+            pid,
+            base: *base,
+        })
+    }
+}
+
+/// The result of each, in their order.
+fn side_by_side(walks: &[Option<Walk<'_>>]) -> Vec<Walked> {
     let threads = thread::available_parallelism()
         .map_or(1, usize::from)
         .clamp(1, MOST_THREADS)
-        .min(walks.len());
+        .min(walks.iter().flatten().count());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(walk) = walks.get(index) else {
-                return done;
-            };
-            done.push((index, recover_own(walk.model, walk.pid, walk.base)));
+            match walks.get(index) {
+                Some(Some(walk)) => {
+                    done.push((index, recover_own(walk.model, walk.pid, walk.base)));
+                }
+                Some(None) => {}
+                None => return done,
+            }
         }
     };
-    let mut all = thread::scope(|scope| {
+    let mut done: HashMap<usize, Result<Recovered, String>> = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
+        let mut done: HashMap<_, _> = work().into_iter().collect();
         for other in others {
-            all.extend(other.join().unwrap_or_default());
+            done.extend(other.join().unwrap_or_default());
         }
-        all
+        done
     });
-    all.sort_unstable_by_key(|(index, _)| *index);
-    let mut all = all.into_iter().peekable();
-    (0..walks.len())
-        .map(|index| {
-            all.next_if(|(done, _)| *done == index).map_or_else(
-                || Err("its walk ended early".to_owned()),
-                |(_, found)| found,
-            )
+    walks
+        .iter()
+        .enumerate()
+        .map(|(index, walk)| {
+            walk.as_ref()?;
+            let ended_early = || Err("its walk ended early".to_owned());
+            Some(done.remove(&index).unwrap_or_else(ended_early))
         })
         .collect()
 }

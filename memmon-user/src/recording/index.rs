@@ -10,7 +10,7 @@ use super::{
     },
     reader::OpenError,
 };
-use crate::observe::clock;
+use crate::clock;
 
 /// Bytes of a recording.
 pub trait Bytes {

@@ -4,6 +4,7 @@
 //! [`writer`] makes one of the batches that a follower gets; [`reader`] opens one, whatever became
 //! of its end; [`cursor`] goes to any moment of it.
 
+mod awaited;
 mod columns;
 pub mod cursor;
 mod events;

@@ -1,7 +1,7 @@
 //! Makes a recording of what a follower of the observation is told.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io::{self, Write},
     sync::Arc,
 };
@@ -9,13 +9,13 @@ use std::{
 use memmon_ebpf::ledger::{RowKey, RowValue};
 
 use super::{
+    awaited::Awaited,
     format::{FrameHeader, FrameKind, Meta, file_header, flag},
     order,
     payload::{self, PackError},
 };
 use crate::tables::{
-    Batch, Fact, Replica, Tables,
-    facts::OwnerId,
+    Batch, Fact, Replica,
     snapshot::{Notice, NoticeKind},
 };
 
@@ -347,64 +347,6 @@ impl<W: Write> Writer<W> {
         self.written.bytes += length;
         self.since_keyframe += length;
         Ok(())
-    }
-}
-
-/// An allocator, in a generation.
-type Owner = (OwnerId, u32);
-
-/// What has to be told before events can be written: where the memory lies that they are of. A
-/// reader that stops right behind them must know.
-#[derive(Debug, Default)]
-struct Awaited {
-    events: bool,
-    owners: HashSet<Owner>,
-    /// Told, and not yet written.
-    placed: HashSet<Owner>,
-    /// It was waited for in vain: not every runtime says.
-    given_up: HashSet<Owner>,
-}
-
-impl Awaited {
-    fn take(&mut self, batch: &Batch, tables: &Tables) {
-        let mut last = None;
-        for fact in &batch.facts {
-            match fact {
-                Fact::Event(event) => {
-                    self.events = true;
-                    let owner = (OwnerId::of(&event.row), event.row.ogen);
-                    if last.replace(owner) != Some(owner) && !self.is_known(&owner, tables) {
-                        self.owners.insert(owner);
-                    }
-                }
-                Fact::Placement { owner, ogen, .. } => {
-                    self.owners.remove(&(*owner, *ogen));
-                    self.placed.insert((*owner, *ogen));
-                }
-                Fact::Exited { proc, .. } | Fact::Forget { proc } => {
-                    let of_others = |(owner, _): &Owner| owner.proc != *proc;
-                    self.owners.retain(of_others);
-                    self.given_up.retain(of_others);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn is_known(&self, owner: &Owner, tables: &Tables) -> bool {
-        self.placed.contains(owner)
-            || self.given_up.contains(owner)
-            || tables.is_placed(&owner.0, owner.1)
-    }
-
-    fn is_complete(&self) -> bool {
-        self.events && self.owners.is_empty()
-    }
-
-    fn give_up(&mut self) {
-        self.events = false;
-        self.placed.clear();
-        self.given_up.extend(self.owners.drain());
     }
 }
 

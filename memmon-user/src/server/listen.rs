@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     audits::Audits,
     guests::{CONNECTIONS, FOLLOWERS, Guests},
-    looks::Looks,
+    live_questions::LiveQuestions,
     press::Press,
     protocol::{Answer, frame},
     session::Session,
@@ -50,7 +50,7 @@ pub struct Sources {
 #[derive(Debug)]
 pub struct House {
     pub press: Press,
-    pub looks: Looks,
+    pub live_questions: LiveQuestions,
     pub audits: Audits,
     pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
     pub followers: Guests,
@@ -104,7 +104,7 @@ impl Daemon {
         } = sources;
         Self(Arc::new(House {
             press: Press::new(requests, scope),
-            looks: Looks::new(inspections),
+            live_questions: LiveQuestions::new(inspections),
             audits: Audits::new(audits),
             follows,
             followers: Guests::new(FOLLOWERS),

@@ -1,7 +1,7 @@
 //! The daemon's socket: one observation for everybody. `docs/protocol.md` is the protocol.
 //!
 //! The daemon's side: [`socket`] makes the file, [`listen`] lets clients in, [`guests`] counts them,
-//! a [`session`] answers one; the [`press`] draws up each snapshot once for all of them, [`looks`]
+//! a [`session`] answers one; the [`press`] draws up each snapshot once for all of them, [`live_questions`]
 //! takes questions about live allocations in turn, and [`following`] passes the journal on.
 //! [`visibility`] and [`veil`] say what a user sees of others.
 //!
@@ -15,7 +15,7 @@ mod guests;
 pub mod http;
 mod link;
 mod listen;
-mod looks;
+mod live_questions;
 mod press;
 pub mod protocol;
 pub mod remote;

@@ -101,7 +101,7 @@ impl Session {
                 Ok(())
             }
             Wish::Live(ask) => {
-                let list = self.house.looks.list(ask).await;
+                let list = self.house.live_questions.list(ask).await;
                 let list = list.map(|list| self.house.veil.list(self.sight, list));
                 self.send(frame(&Answer::Live(list))).await
             }

@@ -15,7 +15,7 @@ use super::{
     remote,
 };
 use crate::{
-    observe::clock,
+    clock,
     tables::{Filter, live::Inspect, snapshot::Snapshot},
 };
 

@@ -2,10 +2,12 @@
 
 use super::{
     snapshot::columns::{Align, Column, column, layout},
-    text,
     units::{UNKNOWN, counted, grouped},
 };
-use crate::tables::audit::{AuditedRow, Numbers, Report, Verdict};
+use crate::{
+    tables::audit::{AuditedRow, Numbers, Report, Verdict},
+    text,
+};
 
 const ROWS: [Column; 9] = [
     column("PID", Align::Right, 0),

@@ -1,10 +1,7 @@
 //! Why an allocation failed, in plain words.
 
-use super::{
-    text,
-    units::{Bytes, UNKNOWN},
-};
-use crate::tables::snapshot::Failure;
+use super::units::{Bytes, UNKNOWN};
+use crate::{tables::snapshot::Failure, text};
 
 /// What an out-of-memory was really about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

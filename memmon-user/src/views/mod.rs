@@ -10,7 +10,6 @@ pub mod output;
 pub mod pools;
 pub mod replay;
 pub mod snapshot;
-pub mod text;
 pub mod tracy;
 pub mod tui;
 pub mod units;

@@ -1,8 +1,10 @@
 //! What every view agrees on about pools and devices: their names, and their order.
 
-use super::text;
 use super::units::UNKNOWN;
-use crate::tables::snapshot::{Device, Snapshot};
+use crate::{
+    tables::snapshot::{Device, Snapshot},
+    text,
+};
 
 pub use crate::tables::order::of_pools as order;
 

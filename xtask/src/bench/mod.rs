@@ -22,6 +22,7 @@ mod views;
 mod walks;
 
 use std::{
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -62,6 +63,9 @@ pub struct Args {
     raw: bool,
 }
 
+/// Where `-q` looks for one first.
+const DAEMON: &str = "/run/memmon-ebpf.sock";
+
 pub fn main(args: &Args) -> Result<()> {
     let repository = paths::repository()?;
     if args.views {
@@ -72,6 +76,10 @@ pub fn main(args: &Args) -> Result<()> {
             "placing probes needs root, and through sudo it would distort what is measured: run this as root \
              (`sudo --preserve-env=HOME,PATH $(command -v cargo) xtask bench`)"
         );
+    }
+    if UnixStream::connect(DAEMON).is_ok() {
+        // `-q` would ask it, and not look by itself; and its probes would be paid for.
+        bail!("a daemon answers at {DAEMON}: stop it first");
     }
     let programs = Programs {
         memmon: build::release(&repository)?,

@@ -1,5 +1,5 @@
 //! What walking through processes' memory takes: `-q` without a daemon, attaching to what runs
-//! already, and audits.
+//! already, audits, and looks without probes.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{median, observers::Programs, subject::Subject};
+use super::{median, observers::Programs, subject::Subject, usage::Usage};
 use crate::shell::{capture, step};
 
 /// Makes one process of a kind.
@@ -24,8 +24,15 @@ pub fn measure(
 ) -> Result<()> {
     step("walking");
     println!(
-        "{:<28} {:>9} {:>9} {:>12} {:>12} {:>12} {:>12}",
-        "", "processes", "buffers", "-q, ms", "attach, ms", "audit, ms", "a row, µs"
+        "{:<28} {:>9} {:>9} {:>12} {:>12} {:>12} {:>12} {:>13}",
+        "",
+        "processes",
+        "buffers",
+        "-q, ms",
+        "attach, ms",
+        "audit, ms",
+        "a row, µs",
+        "--sample, ms"
     );
     for (name, make) in kinds {
         let mut subjects = Vec::new();
@@ -48,6 +55,7 @@ pub fn measure(
 
 fn one(programs: &Programs, name: &str, pids: &str, count: usize, rounds: u32) -> Result<()> {
     let (mut looks, mut attached, mut audits, mut rows) = (vec![], vec![], vec![], vec![]);
+    let mut samples = Vec::new();
     let mut buffers = 0;
     for _ in 0..rounds {
         let begun = Instant::now();
@@ -67,15 +75,31 @@ fn one(programs: &Programs, name: &str, pids: &str, count: usize, rounds: u32) -
         audits.push(nanoseconds / 1e6);
         rows.push(nanoseconds / 1e3 / compared.max(1) as f64);
         daemon.end()?;
+        samples.push(sample(programs, pids)?);
     }
     println!(
-        "{name:<28} {count:>9} {buffers:>9} {:>12.1} {:>12.1} {:>12.2} {:>12.1}",
+        "{name:<28} {count:>9} {buffers:>9} {:>12.1} {:>12.1} {:>12.2} {:>12.1} {:>13.2}",
         median(&looks),
         median(&attached),
         median(&audits),
-        median(&rows)
+        median(&rows),
+        median(&samples)
     );
     Ok(())
+}
+
+/// Milliseconds of a processor that a look takes where no probe is placed.
+fn sample(programs: &Programs, pids: &str) -> Result<f64> {
+    const LOOKS: u32 = 10;
+    let (daemon, _) = programs.memmon(&["-p", pids, "--sample"])?;
+    daemon.snapshot(&programs.memmon)?;
+    let before = Usage::of(daemon.pid())?;
+    for _ in 0..LOOKS {
+        daemon.snapshot(&programs.memmon)?;
+    }
+    let used = Usage::of(daemon.pid())?.since(before);
+    daemon.end()?;
+    Ok(used.processor_ns as f64 / 1e6 / f64::from(LOOKS))
 }
 
 fn audit(memmon: &PathBuf, socket: &Path) -> Result<Value> {

@@ -160,14 +160,14 @@ mod tests {
         }
     }
 
-    /// The C library itself is in every cache there is.
+    /// The C library itself is in every cache there is; where there is none, nothing is.
     #[test]
     fn the_machines_own() {
+        let cache = Cache::of_machine();
         if !Path::new("/etc/ld.so.cache").exists() {
-            eprintln!("not run: there is no cache");
+            assert_eq!(cache.iter().count(), 0);
             return;
         }
-        let cache = Cache::of_machine();
         let files = cache.files(OsStr::new("libc.so.6"));
         assert!(files.iter().any(|file| file.exists()), "{files:?}");
     }

@@ -6,14 +6,14 @@ use memmon_ebpf::ledger::proc_flag;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    AuditRequest, Examined, Finding, Outcome, Subject, Task,
-    compare::{Correction, RowLook, Sums, Verdict},
+    AuditRequest, ExaminedProcess, Finding, Outcome, Subject, Task,
+    compare::{Correction, ExaminedRow, Sums, Verdict},
 };
 use crate::{
     attach::table::Added,
+    clock,
     observe::{
-        clock,
-        keys::{live_key, owner_key, recovered},
+        keys::{live_key, owner_key, recovered_value},
         observer::Observer,
     },
     tables::{
@@ -156,7 +156,7 @@ impl Observer {
         misses_past || (watched.is_readable() && self.tables.is_inexact(proc))
     }
 
-    pub(in crate::observe) fn audited(&mut self, finding: Finding) {
+    pub(in crate::observe) fn take_finding(&mut self, finding: Finding) {
         match finding {
             Finding::Trace { procs, done } => {
                 for (proc, pid) in procs {
@@ -216,20 +216,20 @@ impl Observer {
         }
     }
 
-    fn conclude_process(&mut self, examined: &Examined, rows: &mut Vec<AuditedRow>) {
+    fn conclude_process(&mut self, examined: &ExaminedProcess, rows: &mut Vec<AuditedRow>) {
         let proc = examined.subject.proc;
         let unproven = examined.subject.unproven;
         let mut is_clean = examined.is_clean();
-        for root in &examined.roots {
-            if unproven && let Some(found) = &root.found {
-                self.take_owners(proc, root.space, found);
+        for allocator in &examined.allocators {
+            if unproven && let Some(found) = &allocator.found {
+                self.add_owners_as_of_now(proc, allocator.space, found);
                 // Its device could not be read then: it is looked at again before anything is said to be exact.
                 is_clean &= found
                     .owners
                     .iter()
                     .all(|owner| owner.device == 0 || !owner.placement.devices.is_empty());
             }
-            for row in root.rows.values() {
+            for row in allocator.rows.values() {
                 let mut audited = self.tables.audited_row(&row.key);
                 audited.ledger = numbers(row.ledger);
                 audited.allocator = row.own.map(numbers);
@@ -303,7 +303,7 @@ impl Observer {
     }
 
     /// Makes a row what the allocator says. None where it has another past by now.
-    fn mend(&mut self, row: &RowLook, mend: &Correction, unproven: bool) -> Option<Applied> {
+    fn mend(&mut self, row: &ExaminedRow, mend: &Correction, unproven: bool) -> Option<Applied> {
         let key = &row.key;
         let own = row.own?;
         let ogen = self
@@ -364,7 +364,7 @@ impl Observer {
     /// row already.
     fn remove_ghosts(
         &mut self,
-        row: &RowLook,
+        row: &ExaminedRow,
         ghosts: &[LiveEntry],
         target: &mut Sums,
     ) -> Vec<LiveId> {
@@ -390,14 +390,14 @@ impl Observer {
     /// has left a trace.
     fn add_missing(
         &mut self,
-        row: &RowLook,
+        row: &ExaminedRow,
         mend: &Correction,
         target: &mut Sums,
     ) -> (Vec<LiveEntry>, bool) {
         let mut added = Vec::new();
         for allocation in &mend.missing {
             let key = live_key(row.key.proc, row.key.space, allocation.key);
-            let value = recovered(allocation, row.key.ogen);
+            let value = recovered_value(allocation, row.key.ogen);
             match self.kernel.live.add(key, value) {
                 Added::New => added.extend(LiveEntry::of(&key, &value)),
                 Added::There => {
@@ -439,9 +439,9 @@ impl Observer {
     }
 
     fn note_audit(&mut self, report: &Report) {
-        let before = self.audited.take().unwrap_or_default();
+        let before = self.latest_audit.take().unwrap_or_default();
         let differed = report.count(audit::Verdict::Differed);
-        self.audited = Some(Box::new(Audit {
+        self.latest_audit = Some(Box::new(Audit {
             at: report.taken_at.clone(),
             took_ns: report.took_ns,
             audits: before.audits + 1,

@@ -37,7 +37,7 @@ pub enum Verdict {
 
 /// One row, and what was seen of its pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowLook {
+pub struct ExaminedRow {
     pub key: RowKey,
     pub row: RowValue,
     pub baseline: Baseline,
@@ -97,7 +97,7 @@ pub fn own_allocations<'a>(
         .filter(|allocation| allocation.owner == owner.owner && allocation.pool == owner.pool)
 }
 
-impl RowLook {
+impl ExaminedRow {
     /// By what was true before and after the walk, which is whole. None where there is nothing to
     /// compare.
     pub fn of(
@@ -195,7 +195,7 @@ mod tests {
         after: Option<RowValue>,
         own: Option<Sums>,
     ) -> Option<Verdict> {
-        RowLook::of(RowKey::default(), before, after, None, own).map(|look| look.verdict)
+        ExaminedRow::of(RowKey::default(), before, after, None, own).map(|row| row.verdict)
     }
 
     #[test]
@@ -236,14 +236,14 @@ mod tests {
             live: 0,
             ..Baseline::default()
         };
-        let look = RowLook::of(
+        let examined = ExaminedRow::of(
             RowKey::default(),
             row(5, 64),
             row(5, 64),
             Some(baseline),
             sums(100),
         );
-        assert_eq!(look.map(|look| look.verdict), Some(Verdict::Agreed));
+        assert_eq!(examined.map(|row| row.verdict), Some(Verdict::Agreed));
     }
 
     #[test]
@@ -252,22 +252,22 @@ mod tests {
             inexact: 3,
             ..row(5, 64).unwrap_or_default()
         };
-        let look = |forgiven| {
+        let is_suspect = |forgiven| {
             let baseline = Baseline {
                 forgiven,
                 ..Baseline::default()
             };
-            RowLook::of(
+            ExaminedRow::of(
                 RowKey::default(),
                 Some(doubtful),
                 Some(doubtful),
                 Some(baseline),
                 sums(64),
             )
-            .is_some_and(|look| look.is_suspect())
+            .is_some_and(|row| row.is_suspect())
         };
-        assert!(look(0) && look(2));
-        assert!(!look(3));
+        assert!(is_suspect(0) && is_suspect(2));
+        assert!(!is_suspect(3));
     }
 
     #[test]

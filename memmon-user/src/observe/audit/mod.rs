@@ -8,7 +8,7 @@
 
 mod apply;
 mod compare;
-mod look;
+mod examine;
 mod moving;
 
 use std::{
@@ -24,7 +24,7 @@ use memmon_ebpf::ledger::{
 };
 use tokio::sync::{mpsc as tokio_mpsc, oneshot};
 
-use self::compare::Verdict;
+use self::{compare::Verdict, examine::ExaminedAllocator};
 use super::libraries::Use;
 use crate::{
     attach::{batch::Reader, kernel::Kernel},
@@ -68,9 +68,9 @@ pub(super) struct Subject {
 }
 
 /// What was found out about a process.
-pub(super) struct Examined {
+pub(super) struct ExaminedProcess {
     pub subject: Subject,
-    pub roots: Vec<look::RootLook>,
+    pub allocators: Vec<ExaminedAllocator>,
     /// Why not all of it could be looked at.
     pub problem: Option<String>,
     threads: Threads,
@@ -87,7 +87,7 @@ pub(super) enum Finding {
 }
 
 pub(super) struct Outcome {
-    pub examined: Vec<Examined>,
+    pub examined: Vec<ExaminedProcess>,
     /// Those whose frees leave a trace.
     pub traced: Vec<(Proc, u32)>,
     pub took: Duration,
@@ -174,10 +174,10 @@ fn round(readers: &Readers, task: Task, found: &tokio_mpsc::Sender<Finding>) -> 
             skipped += 1;
             continue;
         }
-        examined.push(look::examine(readers, subject));
+        examined.push(examine::examine(readers, subject));
     }
     let mut took = started.elapsed();
-    let suspects = |examined: &Examined| examined.subject.unproven || examined.is_suspect();
+    let suspects = |examined: &ExaminedProcess| examined.subject.unproven || examined.is_suspect();
     let procs: Vec<(Proc, u32)> = examined
         .iter()
         .filter(|examined| suspects(examined))
@@ -187,12 +187,14 @@ fn round(readers: &Readers, task: Task, found: &tokio_mpsc::Sender<Finding>) -> 
         thread::sleep(PAUSE);
         let again = Instant::now();
         for examined in examined.iter_mut().filter(|examined| suspects(examined)) {
-            look::look_again(readers, examined);
+            examine::examine_again(readers, examined);
         }
         took += again.elapsed();
     }
-    for row in examined.iter_mut().flat_map(|examined| &mut examined.roots) {
-        row.give_up();
+    for process in &mut examined {
+        for allocator in &mut process.allocators {
+            allocator.give_up();
+        }
     }
     Outcome {
         examined,
@@ -214,18 +216,18 @@ fn trace(found: &tokio_mpsc::Sender<Finding>, procs: &[(Proc, u32)]) -> bool {
     found.blocking_send(finding).is_ok() && wait.recv_timeout(PATIENCE).is_ok()
 }
 
-impl Examined {
+impl ExaminedProcess {
     /// Whether something of it has to be looked at again.
     fn is_suspect(&self) -> bool {
-        self.roots.iter().any(look::RootLook::is_suspect)
+        self.allocators.iter().any(ExaminedAllocator::is_suspect)
     }
 
     /// Whether everything of it is known to be true, or is put right by what was found.
     pub fn is_clean(&self) -> bool {
         self.problem.is_none()
-            && self.roots.iter().all(|root| {
-                root.problem.is_none()
-                    && root
+            && self.allocators.iter().all(|allocator| {
+                allocator.problem.is_none()
+                    && allocator
                         .rows
                         .values()
                         .all(|row| !matches!(row.verdict, Verdict::Moving | Verdict::Unsettled))

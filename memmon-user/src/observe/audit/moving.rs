@@ -15,8 +15,8 @@ use std::{
 use memmon_ebpf::ledger::RowKey;
 
 use super::{
-    compare::{Correction, RowLook, Sums, Verdict},
-    look::{Context, RootLook},
+    compare::{Correction, ExaminedRow, Sums, Verdict},
+    examine::{Context, ExaminedAllocator},
 };
 use crate::{
     observe::keys::live_key,
@@ -55,28 +55,32 @@ struct Seen {
 
 impl Context<'_> {
     /// Settles those of `open` that it can, in a process of which nothing was claimed so far.
-    pub(super) fn compare_moving(&self, look: &mut RootLook, open: &mut BTreeSet<RowKey>) {
-        let Some(before) = self.remembered(look.space) else {
+    pub(super) fn compare_moving(
+        &self,
+        allocator: &mut ExaminedAllocator,
+        open: &mut BTreeSet<RowKey>,
+    ) {
+        let Some(before) = self.remembered(allocator.space) else {
             return;
         };
-        let Some(seen) = self.walk_until_explained(look, &before) else {
+        let Some(seen) = self.walk_until_explained(allocator, &before) else {
             return;
         };
-        let Some(after) = self.remembered(look.space) else {
+        let Some(after) = self.remembered(allocator.space) else {
             return;
         };
         for owner in &seen.owners {
-            let key = self.key(look.space, owner);
+            let key = self.key(allocator.space, owner);
             if !open.contains(&key) {
                 continue;
             }
-            let Some(verdict) = self.judge_moving(look, key, &seen, &before, &after) else {
+            let Some(verdict) = self.judge_moving(allocator, key, &seen, &before, &after) else {
                 continue;
             };
             let row = self.readers.rows.get(key).unwrap_or_default();
             let baseline = self.baselines.get(&key).copied().unwrap_or_default();
             let ledger = Sums::of_row(&row, &baseline);
-            let new = RowLook {
+            let new = ExaminedRow {
                 key,
                 row,
                 baseline,
@@ -88,7 +92,7 @@ impl Context<'_> {
                 verdict,
             };
             if !new.is_uncertain() {
-                look.rows.insert(key, new);
+                allocator.rows.insert(key, new);
                 open.remove(&key);
             }
         }
@@ -97,7 +101,7 @@ impl Context<'_> {
     /// None where it cannot be told.
     fn judge_moving(
         &self,
-        look: &RootLook,
+        allocator: &ExaminedAllocator,
         key: RowKey,
         seen: &Seen,
         before: &Remembered,
@@ -129,7 +133,9 @@ impl Context<'_> {
         let held = if not_seen.is_empty() {
             Vec::new()
         } else {
-            self.view.holds(self.model, look.root, &not_seen).ok()?
+            self.view
+                .holds(self.model, allocator.root, &not_seen)
+                .ok()?
         };
         let ghosts: Vec<LiveEntry> = kept
             .into_iter()
@@ -145,7 +151,7 @@ impl Context<'_> {
             return None;
         }
         if !missing.is_empty() {
-            missing = self.still_missing(look, &missing)?;
+            missing = self.still_missing(allocator, &missing)?;
         }
         Some(if missing.is_empty() && ghosts.is_empty() {
             Verdict::Held
@@ -158,7 +164,7 @@ impl Context<'_> {
     /// an allocation, or of a free, has told of it by then. None where one does not move on.
     fn still_missing(
         &self,
-        look: &RootLook,
+        allocator: &ExaminedAllocator,
         missing: &[FoundAllocation],
     ) -> Option<Vec<FoundAllocation>> {
         let begun = threads::of_process(self.pid);
@@ -168,9 +174,9 @@ impl Context<'_> {
                 continue;
             }
             let keys: Vec<u64> = missing.iter().map(|found| found.key).collect();
-            let held = self.view.holds(self.model, look.root, &keys).ok()?;
+            let held = self.view.holds(self.model, allocator.root, &keys).ok()?;
             let is_missing = |found: &&FoundAllocation| {
-                let key = live_key(self.proc, look.space, found.key);
+                let key = live_key(self.proc, allocator.space, found.key);
                 held.contains(&found.key) && self.readers.live.get(key).is_none()
             };
             return Some(missing.iter().filter(is_missing).copied().collect());
@@ -185,7 +191,11 @@ impl Context<'_> {
     }
 
     /// None where the allocator cannot be read.
-    fn walk_until_explained(&self, look: &RootLook, before: &Remembered) -> Option<Seen> {
+    fn walk_until_explained(
+        &self,
+        allocator: &ExaminedAllocator,
+        before: &Remembered,
+    ) -> Option<Seen> {
         let started = Instant::now();
         let mut seen = Seen::default();
         let known: HashSet<FoundBlock> = before
@@ -200,7 +210,7 @@ impl Context<'_> {
             if started.elapsed() > LONGEST {
                 break;
             }
-            let Ok(found) = self.view.read(self.model, look.root) else {
+            let Ok(found) = self.view.read(self.model, allocator.root) else {
                 continue;
             };
             seen.walks += 1;

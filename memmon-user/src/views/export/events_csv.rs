@@ -8,7 +8,7 @@ use super::{
     totals::{Change, Totals},
 };
 use crate::{
-    observe::clock,
+    clock,
     recording::Cursor,
     tables::{
         Fact, Filter, Tables,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    observe::clock,
+    clock,
     recording::{Cursor, Recording, reader::ReadError},
     tables::{Filter, snapshot::Snapshot},
 };

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{past, words};
 use crate::{
-    observe::clock,
+    clock,
     recording::{Cursor, Incident, Recording, reader::ReadError},
     tables::{
         Fact, Filter,

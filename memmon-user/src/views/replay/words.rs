@@ -1,7 +1,7 @@
 //! An event, in words.
 
 use crate::{
-    observe::clock,
+    clock,
     tables::{
         Tables,
         event::{Event, EventKind},

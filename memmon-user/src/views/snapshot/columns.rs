@@ -1,6 +1,6 @@
 //! Aligned columns of text that fit a width: the least wanted columns go first, then the last one is cut.
 
-use crate::views::text;
+use crate::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::tables::snapshot::{Process, Snapshot, Usage};
-use crate::views::text;
+use crate::text;
 
 /// The names of the columns are the names of the JSON; the order of the fields is the order of the columns.
 #[derive(Serialize)]

@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 
 use super::Options;
 use super::columns::{Align, Column, column, layout};
-use crate::tables::snapshot::{Device, Library, Pool, Process, Snapshot, Usage};
 use crate::views::units::{self, Bytes, UNKNOWN};
-use crate::views::{health, pools, text};
+use crate::views::{health, pools};
+use crate::{
+    tables::snapshot::{Device, Library, Pool, Process, Snapshot, Usage},
+    text,
+};
 
 const DEVICES: [Column; 8] = [
     column("DEVICE", Align::Left, 0),

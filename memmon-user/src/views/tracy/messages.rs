@@ -8,7 +8,8 @@ use crate::{
         Fact,
         snapshot::{Ending, Failure},
     },
-    views::{pools, text},
+    text,
+    views::pools,
 };
 
 /// As many texts as a checkpoint may repeat, and more.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::emit::{Emit, NameId};
-use crate::{tables::DeviceKey, views::text};
+use crate::{tables::DeviceKey, text};
 
 /// More plots than this are of no use to anybody, and Tracy keeps every name for ever.
 const MOST_PLOTS: usize = 2048;

@@ -3,8 +3,8 @@
 use memmon_ebpf::spec::{BLOCK_WORDS, width};
 
 use super::{
-    compile::Step,
-    lower::{Graph, Id, Value},
+    graph::{Graph, Id, Value},
+    steps::Step,
 };
 
 /// One read of several fields.

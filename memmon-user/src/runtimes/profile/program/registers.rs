@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use memmon_ebpf::spec::{REGISTERS, reg};
 
-use super::lower::Id;
+use super::graph::Id;
 use crate::runtimes::profile::error::Problem;
 
 /// Which register holds what, while the steps are walked through.

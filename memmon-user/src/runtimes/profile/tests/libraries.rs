@@ -93,7 +93,11 @@ fn attempt_tests_the_optional(code: &[u8], address: u64) -> bool {
 #[test]
 fn every_release_has_the_symbols_and_registers_that_the_profile_names() {
     let Ok(directory) = env::var("MEMMON_LIBTT_DIR") else {
-        println!("not run: MEMMON_LIBTT_DIR is not set");
+        let installed = env::var_os("MEMMON_LAB");
+        assert!(
+            installed.is_none(),
+            "MEMMON_LIBTT_DIR: `cargo xtask test` sets it"
+        );
         return;
     };
     let profile = tt_metal();

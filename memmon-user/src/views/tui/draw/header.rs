@@ -10,8 +10,8 @@ use super::super::pages::PageKind;
 use super::super::units::Units;
 use super::pen::Pen;
 use crate::server::Link;
+use crate::text;
 use crate::views::health::is_running;
-use crate::views::text;
 use crate::views::units::counted;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {

@@ -6,8 +6,11 @@ use ratatui::layout::Rect;
 use super::super::app::App;
 use super::length;
 use super::pen::Pen;
-use crate::views::units::{counted, grouped};
-use crate::views::{health, text};
+use crate::views::health;
+use crate::{
+    text,
+    views::units::{counted, grouped},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tone {

@@ -7,7 +7,7 @@ use super::super::app::App;
 use super::super::pages::PageKind;
 use super::pen::Pen;
 use super::{MARGIN, length};
-use crate::views::text;
+use crate::text;
 
 type Entry = (&'static str, &'static str);
 

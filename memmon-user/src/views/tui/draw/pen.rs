@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::super::theme::Theme;
-use crate::views::text;
+use crate::text;
 
 pub struct Pen<'a> {
     buffer: &'a mut Buffer,

@@ -34,7 +34,7 @@ fn text(buffer: &Buffer) -> String {
             let symbol = buffer[(x, y)].symbol();
             if covered == 0 {
                 line.push_str(symbol);
-                covered = crate::views::text::width(symbol).max(1);
+                covered = crate::text::width(symbol).max(1);
             }
             covered -= 1;
         }
@@ -127,7 +127,7 @@ fn style_of(buffer: &Buffer, words: &str) -> (Color, Modifier) {
         .enumerate()
         .find(|(_, line)| line.contains(words))
         .unwrap();
-    let x = crate::views::text::width(&line[..line.find(words).unwrap()]);
+    let x = crate::text::width(&line[..line.find(words).unwrap()]);
     let cell = &buffer[(u16::try_from(x).unwrap(), u16::try_from(y).unwrap())];
     (cell.fg, cell.modifier)
 }

@@ -7,7 +7,7 @@ use super::super::app::App;
 use super::super::moment;
 use super::super::source::TimeState;
 use super::pen::Pen;
-use crate::views::text;
+use crate::text;
 
 pub fn lines(time: &TimeState, room: bool) -> u16 {
     if room && (time.event.is_some() || !time.notes.is_empty()) {

@@ -16,7 +16,8 @@ use crate::{
         live::{DeviceAsk, LiveAsk, LiveList},
         snapshot::{Device, Process, Snapshot},
     },
-    views::{pools, text},
+    text,
+    views::pools,
 };
 
 /// In the order of the keys 1 to 4.
@@ -126,7 +127,7 @@ impl ProcessId {
     }
 }
 
-/// What comes from an observed process goes through `views::text` (or [`super::draw::pen::Pen::left`] and `right`,
+/// What comes from an observed process goes through `crate::text` (or [`super::draw::pen::Pen::left`] and `right`,
 /// which do that) before it is drawn.
 pub trait Page {
     /// What stands in the first line, such as `process 4011 python`.

@@ -8,10 +8,10 @@ use crate::{
         live::{DeviceAsk, LiveAllocation, LiveList, PoolRange},
         snapshot::{Ending, Failure, Holder, Notice, NoticeKind, Snapshot},
     },
+    text,
     views::{
         golden, pools,
         sample::{self, GIB, MIB},
-        text,
         tui::{history::History, theme::Theme, units::Units},
     },
 };

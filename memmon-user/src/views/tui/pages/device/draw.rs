@@ -8,8 +8,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{Context, DevicePage, Drawn, pools_of};
 use crate::{
     tables::snapshot::{Device, Pool},
+    text,
     views::{
-        text,
         tui::draw::{length, pen::Pen},
         units::{UNKNOWN, counted, percent},
     },

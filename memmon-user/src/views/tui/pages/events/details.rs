@@ -3,8 +3,9 @@
 use super::entries::{Entry, What};
 use crate::{
     tables::snapshot::{Ending, Failure, Holder, Notice, NoticeKind},
+    text,
     views::{
-        diagnosis, pools, text,
+        diagnosis, pools,
         units::{Bytes, UNKNOWN, counted, grouped, percent},
     },
 };

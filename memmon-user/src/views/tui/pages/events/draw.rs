@@ -6,13 +6,15 @@ use super::{
     Context, Drawn, EventsPage, details,
     entries::{Entry, Kind, entries},
 };
-use crate::views::{
+use crate::{
     text,
-    tui::{
-        draw::{length, pen::Pen},
-        moment,
+    views::{
+        tui::{
+            draw::{length, pen::Pen},
+            moment,
+        },
+        units::{UNKNOWN, counted},
     },
-    units::{UNKNOWN, counted},
 };
 
 const AT: usize = 12;

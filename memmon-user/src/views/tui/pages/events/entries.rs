@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 
 use crate::{
     tables::snapshot::{Ending, Failure, Notice, NoticeKind, Snapshot},
+    text,
     views::{
-        diagnosis, pools, text,
+        diagnosis, pools,
         tui::moment,
         units::{Bytes, counted},
     },

@@ -8,8 +8,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{Context, Drawn, ProcessPage, View};
 use crate::{
     tables::snapshot::Process,
+    text,
     views::{
-        pools, text,
+        pools,
         tui::{
             draw::{length, pen::Pen},
             moment,

@@ -5,10 +5,12 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::super::{Context, DevicePage, cursor::Under, lanes::Lane, process};
-use crate::views::{
+use crate::{
     text,
-    tui::{draw::pen::Pen, moment},
-    units::{UNKNOWN, counted, grouped},
+    views::{
+        tui::{draw::pen::Pen, moment},
+        units::{UNKNOWN, counted, grouped},
+    },
 };
 
 /// None where there is no cursor.

@@ -11,10 +11,12 @@ use super::{
     },
     MOST_LINES,
 };
-use crate::views::{
+use crate::{
     text,
-    tui::draw::{length, pen::Pen},
-    units::{Bytes, UNKNOWN, counted},
+    views::{
+        tui::draw::{length, pen::Pen},
+        units::{Bytes, UNKNOWN, counted},
+    },
 };
 
 /// Narrower than this there is no room for addresses beside the cells.

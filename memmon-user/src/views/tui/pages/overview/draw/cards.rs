@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::device_ask;
 use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::{Device, Pool};
-use crate::views::text;
+use crate::text;
 use crate::views::tui::{
     draw::{bar, length, pen::Pen, spark::spark},
     pages::Context,

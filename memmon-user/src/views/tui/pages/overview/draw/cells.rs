@@ -8,10 +8,13 @@ use super::super::group::{Group, Grouping};
 use super::super::rows::{Row, same_place};
 use super::super::table::Table;
 use super::layout::Layout;
-use crate::tables::snapshot::{Pool, Process, Usage};
+use crate::views::pools;
 use crate::views::tui::{moment, pages::Context};
 use crate::views::units::{UNKNOWN, counted};
-use crate::views::{pools, text};
+use crate::{
+    tables::snapshot::{Pool, Process, Usage},
+    text,
+};
 
 type Words = (String, Style);
 

@@ -7,8 +7,8 @@ use super::super::group::Grouping;
 use super::super::table::{Line, Table};
 use super::cells::group_label;
 use crate::tables::snapshot::Usage;
+use crate::text;
 use crate::views::pools;
-use crate::views::text;
 use crate::views::tui::{
     draw::{length, pen::Pen},
     pages::Context,

@@ -6,8 +6,8 @@ use ratatui::layout::Rect;
 use super::{cards, device_ask};
 use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::{Device, Pool};
+use crate::text;
 use crate::views::pools;
-use crate::views::text;
 use crate::views::tui::{
     draw::{bar, length, pen::Pen},
     pages::Context,

@@ -2,7 +2,7 @@
 
 use super::super::column::Column;
 use super::super::table::Table;
-use crate::views::text;
+use crate::text;
 use crate::views::tui::{pages::Context, units::Units};
 
 pub const GAP: usize = 2;

@@ -13,7 +13,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{Overview, filter::Filter, group::Grouping};
 use crate::tables::live::DeviceAsk;
 use crate::tables::snapshot::Device;
-use crate::views::text;
+use crate::text;
 use crate::views::tui::{
     draw::{AIRY, cut_bottom, cut_top, length, pen::Pen},
     pages::Context,

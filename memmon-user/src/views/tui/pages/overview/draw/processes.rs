@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use super::super::{Overview, column::Column, table::Line};
 use super::layout::{GAP, layout};
 use super::{cells, waiting};
-use crate::views::text;
+use crate::text;
 use crate::views::tui::{
     draw::{length, pen::Pen},
     pages::Context,

@@ -3,7 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::super::Overview;
-use crate::views::text;
+use crate::text;
 use crate::views::tui::{
     draw::{length, pen::Pen},
     pages::Context,

@@ -7,8 +7,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::super::{Context, ProcessPage, allocations::Column, sizes::Class};
 use crate::{
     tables::live::{DeviceAsk, LiveAllocation},
+    text,
     views::{
-        diagnosis, text,
+        diagnosis,
         tui::{
             draw::{length, pen::Pen},
             moment,

@@ -10,8 +10,9 @@ use crate::{
         order,
         snapshot::{Process, Usage},
     },
+    text,
     views::{
-        pools, text,
+        pools,
         tui::draw::{length, pen::Pen, spark::spark},
         units::{UNKNOWN, count_or_unknown},
     },

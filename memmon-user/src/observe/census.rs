@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use memmon_ebpf::ledger::RowKey;
 
 use super::{
-    Options, Runtimes, clock,
+    Options, Runtimes,
     identities::process_facts,
     keys::row_key,
     libraries::{Libraries, Use},
     observer::host_name,
-    walk::{self, Walk},
+    walk::{self, Walked},
 };
 use crate::{
+    clock,
     discover::scan::{self, Mapped},
     runtimes::resolver::Recovered,
     tables::{
@@ -26,23 +27,23 @@ use crate::{
 
 /// One snapshot of now.
 pub fn query(options: &Options, runtimes: &Runtimes) -> Snapshot {
-    let mut looker = Looker::new(options.clone(), runtimes);
-    looker.tables.nothing_seen();
-    looker.look()
+    let mut census = Census::new(options.clone(), runtimes);
+    census.tables.nothing_seen();
+    census.take()
 }
 
 /// A process is another one where its pid was used again.
 type Identified = (u32, Option<u64>);
 
 /// Walks every process in scope, and remembers what was there before.
-pub struct Looker<'a> {
+pub struct Census<'a> {
     options: Options,
     runtimes: &'a Runtimes,
     pub tables: Tables,
-    /// What was live at the latest look.
+    /// What was live at the latest census.
     pub live: Vec<LiveEntry>,
     libraries: Libraries,
-    /// What there is to say of every look.
+    /// What there is to say of every census.
     pub notes: Vec<String>,
     /// How many processes use a runtime that cannot be read, beside one that can.
     unread: BTreeMap<u32, u64>,
@@ -57,7 +58,7 @@ struct Subject {
     uses: Vec<(Use, u64)>,
 }
 
-impl<'a> Looker<'a> {
+impl<'a> Census<'a> {
     pub fn new(options: Options, runtimes: &'a Runtimes) -> Self {
         let observer = snapshot::Observer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,7 +79,7 @@ impl<'a> Looker<'a> {
     }
 
     /// All that they hold at this moment.
-    pub fn look(&mut self) -> Snapshot {
+    pub fn take(&mut self) -> Snapshot {
         let found = scan::processes(|name| self.runtimes.wants(name));
         let mut subjects = Vec::new();
         for (pid, mapped) in &found {
@@ -89,7 +90,10 @@ impl<'a> Looker<'a> {
         self.bury(&subjects);
         self.live.clear();
         self.unread.clear();
-        let found = walk_all(&subjects);
+        let uses = subjects
+            .iter()
+            .map(|subject| (subject.pid, subject.uses.as_slice()));
+        let found = walk::recover_all(uses);
         for (subject, found) in subjects.into_iter().zip(found) {
             self.take_in(&subject, found);
         }
@@ -156,7 +160,7 @@ impl<'a> Looker<'a> {
         }
     }
 
-    fn take_in(&mut self, subject: &Subject, found: Vec<Option<Result<Recovered, String>>>) {
+    fn take_in(&mut self, subject: &Subject, found: Vec<Walked>) {
         let proc = subject.proc;
         let found: Vec<(u32, Option<Recovered>)> = subject
             .uses
@@ -235,31 +239,4 @@ impl<'a> Looker<'a> {
             self.tables.baseline(key, sum);
         }
     }
-}
-
-/// What each use of each subject holds; none where it cannot be read at all.
-fn walk_all(subjects: &[Subject]) -> Vec<Vec<Option<Result<Recovered, String>>>> {
-    let uses = || {
-        subjects
-            .iter()
-            .flat_map(|subject| subject.uses.iter().map(|using| (subject.pid, using)))
-    };
-    let walks: Vec<Walk<'_>> = uses()
-        .filter_map(|(pid, (using, base))| {
-            Some(Walk {
-                model: using.model.as_deref()?,
-                pid,
-                base: *base,
-            })
-        })
-        .collect();
-    let mut found = walk::recover_all(&walks).into_iter();
-    subjects
-        .iter()
-        .map(|subject| {
-            let uses = subject.uses.iter();
-            uses.map(|(using, _)| using.model.as_ref().and_then(|_| found.next()))
-                .collect()
-        })
-        .collect()
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use memmon_ebpf::ledger::{Counter, RowKey};
 
-use super::{clock, inspector::Finding, observer::Observer};
+use super::{inspector::TakenBlocks, observer::Observer};
 use crate::{
     attach::names,
+    clock,
     tables::{
         Fact,
         event::{Event, EventKind},
@@ -23,12 +24,14 @@ const MOST_EVENTS: usize = 1 << 17;
 
 /// Failures whose free blocks are being looked at.
 #[derive(Debug, Default)]
-pub(super) struct Lookout {
-    looks: HashMap<u64, Look>,
+pub(super) struct FailedAllocations {
+    /// By the failure's number.
+    awaited: HashMap<u64, FailedAllocation>,
 }
 
+/// One of them, until it is known what its pool held.
 #[derive(Debug)]
-struct Look {
+struct FailedAllocation {
     row: RowKey,
     capacity: PoolCapacity,
     free_bytes: u64,
@@ -38,8 +41,8 @@ struct Look {
 }
 
 impl Observer {
-    pub(super) fn looks_for_free(&self) -> bool {
-        !self.lookout.looks.is_empty()
+    pub(super) fn awaits_free_blocks(&self) -> bool {
+        !self.failed_allocations.awaited.is_empty()
     }
 
     /// Tells of the failures among the events, which begin with the first of them at the latest.
@@ -56,17 +59,17 @@ impl Observer {
             let (number, free_bytes) = (failure.number, failure.free_bytes);
             self.tell(Fact::Failure(Box::new(failure)));
             if let Some(free_bytes) = free_bytes {
-                self.look_for_free(event, number, free_bytes);
+                self.find_free_blocks(event, number, free_bytes);
             }
         }
     }
 
-    fn look_for_free(&mut self, event: &Event, failure: u64, free_bytes: u64) {
+    fn find_free_blocks(&mut self, event: &Event, failure: u64, free_bytes: u64) {
         let Some(capacity) = self.tables.capacity_of(&event.row) else {
             return;
         };
-        if self.lookout.looks.len() < AT_ONCE && self.look_up(event.row, failure) {
-            let look = Look {
+        if self.failed_allocations.awaited.len() < AT_ONCE && self.list_taken(event.row, failure) {
+            let failed = FailedAllocation {
                 row: event.row,
                 capacity,
                 free_bytes,
@@ -74,37 +77,35 @@ impl Observer {
                 events: vec![*event],
                 lost_before: self.lost_history(),
             };
-            self.lookout.looks.insert(failure, look);
+            self.failed_allocations.awaited.insert(failure, failed);
         }
     }
 
     /// These have just happened.
-    pub(super) fn keep_for_free(&mut self, events: &[Event]) {
-        for look in self.lookout.looks.values_mut() {
-            let since = match look.events.as_slice() {
-                [failed] => events
-                    .iter()
-                    .position(|e| e == failed)
-                    .map_or(0, |at| at + 1),
+    pub(super) fn keep_for_free_blocks(&mut self, events: &[Event]) {
+        for failed in self.failed_allocations.awaited.values_mut() {
+            let since = match failed.events.as_slice() {
+                [mark] => events.iter().position(|e| e == mark).map_or(0, |at| at + 1),
                 _ => 0,
             };
-            let own = events.iter().skip(since).filter(|e| e.row == look.row);
-            let room = (MOST_EVENTS + 1).saturating_sub(look.events.len());
-            look.events.extend(own.take(room));
+            let own = events.iter().skip(since).filter(|e| e.row == failed.row);
+            let room = (MOST_EVENTS + 1).saturating_sub(failed.events.len());
+            failed.events.extend(own.take(room));
         }
     }
 
-    pub(super) fn found(&mut self, finding: Finding) {
+    pub(super) fn note_taken(&mut self, found: TakenBlocks) {
         // Whatever the reading may have seen is history now.
         self.drain_history();
-        let Some(look) = self.lookout.looks.remove(&finding.failure) else {
+        let Some(failed) = self.failed_allocations.awaited.remove(&found.failure) else {
             return;
         };
-        let is_whole = self.lost_history() == look.lost_before && look.events.len() <= MOST_EVENTS;
-        let taken = finding.taken.filter(|_| is_whole);
-        if let Some(bytes_per_bank) = taken.and_then(|taken| look.largest_free(taken)) {
+        let is_whole =
+            self.lost_history() == failed.lost_before && failed.events.len() <= MOST_EVENTS;
+        let taken = found.blocks.filter(|_| is_whole);
+        if let Some(bytes_per_bank) = taken.and_then(|taken| failed.largest_free(taken)) {
             self.tell(Fact::LargestFree {
-                failure: finding.failure,
+                failure: found.failure,
                 bytes_per_bank,
             });
         }
@@ -115,7 +116,7 @@ impl Observer {
     }
 }
 
-impl Look {
+impl FailedAllocation {
     fn largest_free(&self, taken: Vec<LiveEntry>) -> Option<u64> {
         let banks = self.capacity.banks;
         let blocks = taken_then(taken, &self.events);

@@ -15,12 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub struct Looks {
+pub struct LiveQuestions {
     inspections: mpsc::Sender<Inspect>,
     rested: Mutex<Instant>,
 }
 
-impl Looks {
+impl LiveQuestions {
     pub fn new(inspections: mpsc::Sender<Inspect>) -> Self {
         Self {
             inspections,

@@ -1,4 +1,4 @@
-//! Looks at a process: its rows before and after a walk through each of its allocators.
+//! Examines a process: its rows before and after a walk through each of its allocators.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,8 +12,8 @@ use memmon_ebpf::{
 };
 
 use super::{
-    Examined, Found, Readers, Subject,
-    compare::{self, RowLook, Sums, Verdict},
+    ExaminedProcess, Found, Readers, Subject,
+    compare::{self, ExaminedRow, Sums, Verdict},
 };
 use crate::{
     observe::keys::{owner_key, row_key},
@@ -29,26 +29,28 @@ use crate::{
 /// How often a process that moves is looked at, and for how long at the most.
 const ATTEMPTS: usize = 40;
 const LONGEST: Duration = Duration::from_millis(100);
+/// How often at least where reading fails.
+const AT_LEAST: usize = 6;
 
 /// An allocator, and the rows that stand for its pools.
 #[derive(Default)]
-pub(in crate::observe) struct RootLook {
+pub(in crate::observe) struct ExaminedAllocator {
     pub space: u32,
     /// Which of the subject's uses.
     pub using: usize,
     pub root: Root,
-    pub rows: BTreeMap<RowKey, RowLook>,
+    pub rows: BTreeMap<RowKey, ExaminedRow>,
     /// The latest walk.
     pub found: Option<Found>,
     /// Why it cannot be read.
     pub problem: Option<String>,
 }
 
-impl RootLook {
+impl ExaminedAllocator {
     /// Rows that merely move are no suspects: looking closer would leave traces of every free, and
     /// one day the process holds still.
     pub(super) fn is_suspect(&self) -> bool {
-        self.rows.values().any(RowLook::is_suspect)
+        self.rows.values().any(ExaminedRow::is_suspect)
     }
 
     /// What is not known by now will not be.
@@ -63,9 +65,9 @@ impl RootLook {
 
 type RowsNow = Vec<(RowKey, Option<RowValue>)>;
 
-pub(super) fn examine(readers: &Readers, subject: Subject) -> Examined {
+pub(super) fn examine(readers: &Readers, subject: Subject) -> ExaminedProcess {
     let threads = threads::of_process(subject.pid);
-    let mut roots = Vec::new();
+    let mut allocators = Vec::new();
     let mut problem = None;
     for (using, (library, base)) in subject.uses.iter().enumerate() {
         let Some(model) = &library.model else {
@@ -86,11 +88,11 @@ pub(super) fn examine(readers: &Readers, subject: Subject) -> Examined {
             }
         }
         for root in places {
-            let mut look = RootLook {
+            let mut allocator = ExaminedAllocator {
                 space: library.space,
                 using,
                 root,
-                ..RootLook::default()
+                ..ExaminedAllocator::default()
             };
             let context = Context {
                 readers,
@@ -100,29 +102,29 @@ pub(super) fn examine(readers: &Readers, subject: Subject) -> Examined {
                 model: model.as_ref(),
                 view: &view,
             };
-            context.look(&mut look);
-            roots.push(look);
+            context.examine(&mut allocator);
+            allocators.push(allocator);
         }
     }
-    Examined {
+    ExaminedProcess {
         subject,
-        roots,
+        allocators,
         problem,
         threads,
     }
 }
 
 /// What is in doubt, a while later: agreed, put right, or not to be told.
-pub(super) fn look_again(readers: &Readers, examined: &mut Examined) {
-    let mut roots = std::mem::take(&mut examined.roots);
+pub(super) fn examine_again(readers: &Readers, examined: &mut ExaminedProcess) {
+    let mut allocators = std::mem::take(&mut examined.allocators);
     // Read once for all of them where they differ: an allocation or a free may be under way.
     let is_frozen = examined.is_frozen();
     let subject = &examined.subject;
-    for root in &mut roots {
-        if !(subject.unproven || root.is_suspect()) {
+    for allocator in &mut allocators {
+        if !(subject.unproven || allocator.is_suspect()) {
             continue;
         }
-        let Some((library, base)) = subject.uses.get(root.using) else {
+        let Some((library, base)) = subject.uses.get(allocator.using) else {
             continue;
         };
         let (Some(model), Ok(view)) = (&library.model, View::open(subject.pid, *base)) else {
@@ -136,9 +138,9 @@ pub(super) fn look_again(readers: &Readers, examined: &mut Examined) {
             model: model.as_ref(),
             view: &view,
         };
-        context.confirm(root, subject.unproven, is_frozen);
+        context.confirm(allocator, subject.unproven, is_frozen);
     }
-    examined.roots = roots;
+    examined.allocators = allocators;
 }
 
 /// Where events told of allocations.
@@ -186,38 +188,54 @@ impl Context<'_> {
 
     /// Until everything agrees, or for as long as it may take. The rows after one walk are those
     /// before the next.
-    fn look(&self, look: &mut RootLook) {
+    fn examine(&self, allocator: &mut ExaminedAllocator) {
         let started = Instant::now();
         let mut before: RowsNow = Vec::new();
+        let mut walks = 0;
         for attempt in 0..ATTEMPTS {
             // Less than two walks compare nothing, however long one takes.
-            if attempt >= 2 && started.elapsed() > LONGEST {
+            let is_enough = walks >= 2 || attempt >= AT_LEAST;
+            if is_enough && started.elapsed() > LONGEST {
                 break;
             }
-            let found = match self.view.read(self.model, look.root) {
+            let found = match self.view.read(self.model, allocator.root) {
                 Ok(found) => found,
                 Err(error) => {
-                    look.problem = Some(error);
+                    allocator.problem = Some(error);
                     continue;
                 }
             };
-            look.problem = None;
-            let after = self.rows_now(look.space, &found.owners);
+            allocator.problem = None;
+            walks += 1;
+            let after = self.rows_now(allocator.space, &found.owners);
             let found = Arc::new(found);
-            self.judge(look, &before, &after, &found);
-            look.found = Some(found);
-            let is_done =
-                !before.is_empty() && look.rows.values().all(|row| row.verdict == Verdict::Agreed);
+            self.judge(allocator, &before, &after, &found);
+            allocator.found = Some(found);
+            let is_done = !before.is_empty()
+                && allocator
+                    .rows
+                    .values()
+                    .all(|row| row.verdict == Verdict::Agreed);
             before = after;
             if is_done {
                 break;
             }
         }
-        self.unreadable(look);
+        if walks == 1 {
+            allocator.problem = Some("it could be read only once".to_owned());
+        }
+        self.unreadable(allocator);
     }
 
-    fn judge(&self, look: &mut RootLook, before: &RowsNow, after: &RowsNow, found: &Found) {
-        look.rows
+    fn judge(
+        &self,
+        allocator: &mut ExaminedAllocator,
+        before: &RowsNow,
+        after: &RowsNow,
+        found: &Found,
+    ) {
+        allocator
+            .rows
             .retain(|key, _| after.iter().any(|(now, _)| now == key));
         for (owner, (key, now)) in found.owners.iter().zip(after) {
             let was = before.iter().find(|(was, _)| was == key);
@@ -226,64 +244,67 @@ impl Context<'_> {
                 continue;
             };
             let baseline = self.baselines.get(key).copied();
-            let Some(new) = RowLook::of(*key, *was, *now, baseline, own) else {
-                look.rows.remove(key);
+            let Some(new) = ExaminedRow::of(*key, *was, *now, baseline, own) else {
+                allocator.rows.remove(key);
                 continue;
             };
             // A closed allocator may keep what it does not hold any more: that is its own affair.
             let holds_nothing = new.ledger == Sums::default() && !new.is_uncertain();
             if new.own.is_none() && holds_nothing {
-                look.rows.remove(key);
+                allocator.rows.remove(key);
                 continue;
             }
-            let is_settled = |row: &RowLook| row.verdict == Verdict::Agreed;
+            let is_settled = |row: &ExaminedRow| row.verdict == Verdict::Agreed;
             let is_worse =
-                new.verdict == Verdict::Moving || look.rows.get(key).is_some_and(is_settled);
-            if !(is_worse && look.rows.contains_key(key)) {
-                look.rows.insert(*key, new);
+                new.verdict == Verdict::Moving || allocator.rows.get(key).is_some_and(is_settled);
+            if !(is_worse && allocator.rows.contains_key(key)) {
+                allocator.rows.insert(*key, new);
             }
         }
     }
 
     /// An allocator that cannot be read is gone, unless the ledger says that it holds something.
-    fn unreadable(&self, look: &mut RootLook) {
-        if look.problem.is_none() {
+    fn unreadable(&self, allocator: &mut ExaminedAllocator) {
+        if allocator.problem.is_none() {
             return;
         }
         let mut holds = Vec::new();
         let _ = self.readers.owners.read(|key, owner| {
-            if key.proc == self.proc && key.space == look.space && owner.aux == look.root.aux {
+            if key.proc == self.proc
+                && key.space == allocator.space
+                && owner.aux == allocator.root.aux
+            {
                 holds.push((key.owner, owner.ogen));
             }
         });
         let _ = self.readers.rows.read(|key, row| {
             if key.proc != self.proc
-                || key.space != look.space
+                || key.space != allocator.space
                 || !holds.contains(&(key.owner, key.ogen))
-                || look.rows.contains_key(&key)
+                || allocator.rows.contains_key(&key)
             {
                 return;
             }
             let baseline = self.baselines.get(&key).copied();
-            let new = RowLook::of(key, Some(row), Some(row), baseline, None);
+            let new = ExaminedRow::of(key, Some(row), Some(row), baseline, None);
             if let Some(new) = new.filter(|new| new.ledger != Sums::default()) {
-                look.rows.insert(key, new);
+                allocator.rows.insert(key, new);
             }
         });
-        if look.rows.is_empty() {
-            look.problem = None;
+        if allocator.rows.is_empty() {
+            allocator.problem = None;
         }
     }
 
-    /// The second look. `all`: every row, whatever the first one said.
-    fn confirm(&self, look: &mut RootLook, all: bool, is_frozen: bool) {
-        let Some(found) = &look.found else {
+    /// The second allocator. `all`: every row, whatever the first one said.
+    fn confirm(&self, allocator: &mut ExaminedAllocator, all: bool, is_frozen: bool) {
+        let Some(found) = &allocator.found else {
             return;
         };
         let mut owners = found.owners.clone();
-        let first_looks = look.rows.clone();
+        let first_rows = allocator.rows.clone();
         let started = Instant::now();
-        let mut open: BTreeSet<RowKey> = look
+        let mut open: BTreeSet<RowKey> = allocator
             .rows
             .values()
             .filter(|row| all || row.is_suspect() || row.verdict == Verdict::Moving)
@@ -293,15 +314,15 @@ impl Context<'_> {
             if open.is_empty() || started.elapsed() > LONGEST {
                 break;
             }
-            let before = self.rows_now(look.space, &owners);
-            let Ok(found) = self.view.read(self.model, look.root) else {
+            let before = self.rows_now(allocator.space, &owners);
+            let Ok(found) = self.view.read(self.model, allocator.root) else {
                 continue;
             };
-            let Some(live) = self.live_of(look.space) else {
+            let Some(live) = self.live_of(allocator.space) else {
                 continue;
             };
             let pending = self.pending_owners();
-            let after = self.rows_now(look.space, &found.owners);
+            let after = self.rows_now(allocator.space, &found.owners);
             owners.clone_from(&found.owners);
             if !found.whole {
                 continue;
@@ -316,15 +337,15 @@ impl Context<'_> {
                 }
                 let own = Sums::of_owner(owner, &found);
                 let baseline = self.baselines.get(key).copied();
-                let Some(new) = RowLook::of(*key, *was, *now, baseline, Some(own)) else {
-                    look.rows.remove(key);
+                let Some(new) = ExaminedRow::of(*key, *was, *now, baseline, Some(own)) else {
+                    allocator.rows.remove(key);
                     open.remove(key);
                     continue;
                 };
                 if new.verdict == Verdict::Moving {
                     continue;
                 }
-                let first = first_looks.get(key);
+                let first = first_rows.get(key);
                 // No difference, or the same one as before the pause, and nothing has happened since:
                 // whoever was in the middle of something then has come to its end.
                 let is_same = first.is_some_and(|first| {
@@ -339,16 +360,16 @@ impl Context<'_> {
                 let remembered = live.get(key).map(Vec::as_slice).unwrap_or_default();
                 let mend = compare::correction(compare::own_allocations(owner, &found), remembered);
                 let verdict = Verdict::Mend(Box::new(mend));
-                look.rows.insert(*key, RowLook { verdict, ..new });
+                allocator.rows.insert(*key, ExaminedRow { verdict, ..new });
                 open.remove(key);
             }
-            look.found = Some(found);
+            allocator.found = Some(found);
         }
         if all && !open.is_empty() && !is_frozen {
-            self.compare_moving(look, &mut open);
+            self.compare_moving(allocator, &mut open);
         }
         for key in open {
-            if let Some(row) = look.rows.get_mut(&key) {
+            if let Some(row) = allocator.rows.get_mut(&key) {
                 row.verdict = Verdict::Unsettled;
             }
         }
