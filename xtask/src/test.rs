@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Seconds for each fuzz target.
-const FUZZED: u64 = 5;
+const FUZZED: u64 = 4;
 const FUZZED_IN_FULL: u64 = 60;
 
 #[derive(Debug, clap::Args)]
