@@ -115,5 +115,7 @@ fn two_that_count_the_same_function() -> Result<()> {
         ensure!(text(&["profiles", "check", file])?.contains("sound"));
     }
     let both = ["profiles", "--profile", &one, "--profile", &other];
-    refused(&both, &other, "mine_allocate", "one")
+    refused(&both, &other, "mine_allocate", "one")?;
+    let beside = ["profiles", "--profile", &one, "check", &other];
+    refused(&beside, &other, "mine_allocate", "one")
 }

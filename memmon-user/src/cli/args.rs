@@ -399,7 +399,7 @@ pub enum ReportFormat {
 
 #[derive(Debug, clap::Args)]
 pub struct Profiles {
-    /// One more profile to list, or one that replaces a built-in of the same name
+    /// One more profile to list or to check beside, or one that replaces a built-in of the same name
     #[arg(long = "profile", value_name = "FILE")]
     pub profiles: Vec<PathBuf>,
     /// How the list is written

@@ -28,7 +28,9 @@ pub fn main(args: &Profiles) -> Result<ExitCode, Failure> {
             };
             let profile = profile::load(file).map_err(unsound)?;
             // With those that it would be used beside: no byte may be counted twice.
-            profile::with_user(&[file]).map_err(unsound)?;
+            let beside = args.profiles.iter().filter(|other| *other != file);
+            let all: Vec<_> = beside.chain([file]).collect();
+            profile::with_user(&all).map_err(unsound)?;
             report::check(&profile, *explain)
         }
     };
