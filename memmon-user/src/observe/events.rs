@@ -16,7 +16,7 @@ use super::{
     walk,
 };
 use crate::{
-    drain,
+    clock, drain,
     runtimes::resolver::OwnerHint,
     tables::{
         Fact,
@@ -269,6 +269,7 @@ impl Observer {
     /// From the first failure on; all of it where `wanted`.
     fn take_history(&mut self, mut wanted: bool) -> Vec<Event> {
         let mut events = Vec::new();
+        self.journal.complete_before(clock::boot_ns());
         self.strange_records += drain::take(&mut self.rings.history, |record: &History| {
             wanted |= record.header.kind == HistoryKind::Failed as u32;
             if wanted {

@@ -9,7 +9,7 @@ use std::{
 use memmon_ebpf::ledger::{LiveKey, LiveValue, RowKey};
 use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
-use super::{journal, observer::Observer};
+use super::observer::Observer;
 use crate::{
     attach::{batch::Reader, names},
     clock, rights,
@@ -135,7 +135,7 @@ impl Observer {
         // Those who follow already have it; the new one has it in its checkpoint.
         self.journal.flush();
         let _ = self.inspector.jobs.try_send(Job::Follow {
-            checkpoint: journal::batch(self.tables.checkpoint()),
+            checkpoint: self.journal.batch(self.tables.checkpoint()),
             batches: self.journal.subscribe(),
             reply,
         });

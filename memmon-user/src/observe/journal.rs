@@ -18,6 +18,8 @@ const BACKLOG: usize = 256;
 pub(super) struct Journal {
     sender: broadcast::Sender<Arc<Batch>>,
     pending: Vec<Fact>,
+    /// All that happened before is told, or pending.
+    complete_ns: u64,
 }
 
 impl Journal {
@@ -25,6 +27,7 @@ impl Journal {
         Self {
             sender: broadcast::Sender::new(BACKLOG),
             pending: Vec::new(),
+            complete_ns: 0,
         }
     }
 
@@ -34,6 +37,11 @@ impl Journal {
 
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Batch>> {
         self.sender.subscribe()
+    }
+
+    /// All events before this moment have been told.
+    pub fn complete_before(&mut self, boot_ns: u64) {
+        self.complete_ns = self.complete_ns.max(boot_ns);
     }
 
     pub fn tell(&mut self, fact: &Fact) {
@@ -51,18 +59,23 @@ impl Journal {
         if self.pending.is_empty() {
             return;
         }
-        let _ = self
-            .sender
-            .send(Arc::new(batch(std::mem::take(&mut self.pending))));
+        let facts = std::mem::take(&mut self.pending);
+        let _ = self.sender.send(Arc::new(self.batch(facts)));
     }
-}
 
-/// Facts as of now.
-pub(super) fn batch(facts: Vec<Fact>) -> Batch {
-    Batch {
-        epoch_ns: clock::epoch_ns(),
-        boot_ns: clock::boot_ns(),
-        facts,
+    /// Facts as of the moment when the history was last taken: of what happened since then not everything is told.
+    pub fn batch(&self, facts: Vec<Fact>) -> Batch {
+        let now = Batch {
+            epoch_ns: clock::epoch_ns(),
+            boot_ns: clock::boot_ns(),
+            facts,
+        };
+        let boot_ns = self.complete_ns.min(now.boot_ns);
+        Batch {
+            epoch_ns: now.epoch_of(boot_ns),
+            boot_ns,
+            ..now
+        }
     }
 }
 
