@@ -27,7 +27,7 @@ mod tests;
 #[cfg(test)]
 mod truth_tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 pub use ended::{EXITED_SHOWN, EXITED_SHOWN_NS, Expired};
 pub use filter::Filter;
@@ -44,6 +44,9 @@ use self::{
 
 /// How many failures, endings and notices are remembered, of each.
 const KEPT: usize = 100;
+
+/// How many peaks of devices are remembered at least: far more than a machine's devices have pools.
+const DEVICE_PEAKS: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
@@ -63,6 +66,8 @@ pub struct Tables {
     /// The highest sum seen of each (process, device, pool).
     peaks: BTreeMap<GroupKey, i64>,
     device_peaks: HashMap<(DeviceKey, u32, u32), i64>,
+    /// From how many on those of devices are dropped that nobody has.
+    most_device_peaks: usize,
     libraries: Vec<Library>,
     failures: VecDeque<Failure>,
     /// How many there were.
@@ -204,6 +209,22 @@ impl Tables {
         remove(&mut self.generations, owner, |owner| owner.proc == proc);
         let group = GroupKey::first_of(proc);
         remove(&mut self.peaks, group, |key| key.proc == proc);
+        self.forget_devices();
+    }
+
+    /// A device that comes back has its peak still; of those that come and go for ever, not all are remembered.
+    fn forget_devices(&mut self) {
+        if self.device_peaks.len() <= self.most_device_peaks.max(DEVICE_PEAKS) {
+            return;
+        }
+        let placed = self.placements.values().flat_map(BTreeMap::values);
+        let here: HashSet<DeviceKey> = placed
+            .flat_map(|placed| &placed.placement.devices)
+            .map(DeviceKey::of)
+            .collect();
+        self.device_peaks
+            .retain(|(device, ..), _| here.contains(device));
+        self.most_device_peaks = self.device_peaks.len() * 2;
     }
 
     /// How many processes are remembered, those that ended with them.

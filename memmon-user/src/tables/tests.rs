@@ -432,3 +432,28 @@ fn two_runtimes_in_one_process() {
         );
     }
 }
+
+/// The peak of a device lasts longer than whoever used it; of devices that come and go for ever, some are remembered.
+#[test]
+fn peaks_of_devices_that_are_gone() {
+    let mut tables = tables();
+    for proc in 1..3_000 {
+        let device = i64::try_from(proc).unwrap();
+        tables.process(proc, ProcessFacts::default());
+        let id = OwnerId { proc, ..owner(7) };
+        tables.placement(id, 0, chips(&[device]));
+        let key = RowKey { proc, ..key(7, 0) };
+        tell(&mut tables, vec![(key, row(64, 1))]);
+        if proc > 1 {
+            tables.forget_process(proc - 1);
+        }
+        assert!(tables.device_peaks.len() <= 2 * DEVICE_PEAKS);
+        assert!(
+            proc < 2
+                || tables
+                    .device_peaks
+                    .contains_key(&(DeviceKey::Id(device), 0, 0))
+        );
+    }
+    assert!(tables.device_peaks.len() > 1);
+}

@@ -14,6 +14,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -28,6 +29,10 @@ use crate::{
 /// Samples by their labels.
 pub type Rows = BTreeMap<Labels, Numbers>;
 
+/// For how long a pool is remembered of which no process has anything: devices may come and go, too. Where one comes
+/// back its counters begin anew, as scrapers know it of whatever was restarted.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
 /// A process: its pid may come back.
 type Who = (u32, Option<String>);
 
@@ -39,6 +44,8 @@ pub struct Crowd {
     tallies: HashMap<Who, HashMap<Labels, Tally>>,
     rest: Counted,
     devices: Counted,
+    /// When somebody had a row of that pool.
+    seen: HashMap<Labels, Instant>,
 }
 
 /// Counts by the labels of a pool. They never fall, whoever comes and goes.
@@ -71,6 +78,10 @@ impl Crowd {
     }
 
     pub fn stand(&mut self, snapshot: &Snapshot) -> Standing {
+        self.stand_at(snapshot, Instant::now())
+    }
+
+    pub(super) fn stand_at(&mut self, snapshot: &Snapshot, now: Instant) -> Standing {
         let mut ranked: Vec<(&Process, &[Usage])> = one_of_each_pid(snapshot)
             .into_values()
             .filter_map(|process| Some((process, process.usage.as_deref()?)))
@@ -90,6 +101,7 @@ impl Crowd {
         for (rank, (process, usage)) in ranked.iter().enumerate() {
             let mut tallies = known.remove(&who(process)).unwrap_or_default();
             for (cell, mut numbers) in cells(process, usage) {
+                self.seen.insert(cell.clone(), now);
                 let tally = tallies.entry(cell.clone()).or_default();
                 let news = tally.look(&numbers);
                 add(self.devices.entry(cell.clone()).or_default(), &news);
@@ -104,6 +116,7 @@ impl Crowd {
             }
             self.tallies.insert(who(process), tallies);
         }
+        self.forget(now);
         for (cell, counted) in &self.rest {
             let mut numbers = held.remove(cell).unwrap_or_default();
             numbers.counters = *counted;
@@ -113,6 +126,21 @@ impl Crowd {
             rows,
             devices: self.devices.clone(),
             in_rest: ranked.len() - limit,
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let Self {
+            seen,
+            rest,
+            devices,
+            ..
+        } = self;
+        let before = seen.len();
+        seen.retain(|_, at| now.duration_since(*at) < REMEMBERED);
+        if seen.len() < before {
+            rest.retain(|cell, _| seen.contains_key(cell));
+            devices.retain(|cell, _| seen.contains_key(cell));
         }
     }
 }

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::{
@@ -157,6 +160,27 @@ fn every_count_is_in_one_row_whatever_moves() {
         devices.len() == 1 && devices[0].ends_with(" 161"),
         "{devices:?}"
     );
+}
+
+#[test]
+fn a_device_that_nobody_uses_is_forgotten_in_time() {
+    let mut crowd = Crowd::new(Some(0));
+    let used = troupe(&[(1, 50)]);
+    let mut unused = used.clone();
+    unused.processes.clear();
+    let start = Instant::now();
+    for (seconds, snapshot, rows) in [
+        (0, &used, 1),
+        (200, &unused, 1),
+        (290, &used, 1),
+        (580, &unused, 1),
+        (600, &unused, 0),
+        (610, &used, 1),
+    ] {
+        let standing = crowd.stand_at(snapshot, start + Duration::from_secs(seconds));
+        let all = (standing.devices.len(), standing.rows.len());
+        assert_eq!(all, (rows, rows), "after {seconds} s");
+    }
 }
 
 #[test]
