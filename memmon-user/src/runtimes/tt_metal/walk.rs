@@ -25,6 +25,8 @@ use crate::target::{maps::Region, memory::Memory};
 
 /// Chips that one mesh may have. The largest real systems have 32 a host.
 const MAX_CHIPS: u64 = 1_024;
+/// The runtime numbers chips from 0, or by what the cluster's description says.
+const MAX_CHIP_ID: u32 = 1 << 16;
 /// How far a pointer may be: user space ends here.
 const MAX_ADDRESS: u64 = 1 << 57;
 
@@ -286,7 +288,7 @@ impl<'a> Walker<'a> {
                 && uid.bytes().all(|byte| byte.is_ascii_alphanumeric());
             if well_formed
                 && let Ok(id) = self.read_u32(offset(region.start, DEVICE_ID))
-                && id < 1 << 16
+                && id < MAX_CHIP_ID
             {
                 uids.entry(i64::from(id)).or_insert_with(|| uid.to_owned());
             }
@@ -334,10 +336,17 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Of a `Device`, and one still when its id has been read: the process may close it meanwhile, and put something else
+    /// there.
     fn chip_id(&self, device: u64) -> Result<i64, WalkError> {
         let id = self.read_u32(offset(device, self.devices()?.device_id))?;
-        // The runtime's id is an `int`.
-        Ok(i64::from(id.cast_signed()))
+        match self.kind(device)? {
+            DeviceKind::Chip if id < MAX_CHIP_ID => Ok(i64::from(id)),
+            _ => Err(WalkError::NotThere {
+                what: "Device",
+                address: device,
+            }),
+        }
     }
 
     /// Loads at each offset of `way`, one after another; 0 where a pointer on it is.

@@ -477,6 +477,34 @@ fn chips_are_named_by_the_shared_memory() {
     assert_eq!(uids, BTreeMap::from([(4, "7205".to_owned())]));
 }
 
+/// It is closed between two readings, and another object is where it was.
+struct Closing<'a>(&'a Heap);
+
+impl Memory for Closing<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let Self(heap) = self;
+        if address == CHIPS[1] + 0x18 {
+            heap.word(CHIPS[1], HEAP);
+            heap.put(address, &9u32.to_le_bytes());
+        }
+        heap.read(address, buffer)
+    }
+}
+
+#[test]
+fn a_chip_that_is_closed_meanwhile_has_no_id() {
+    let (heap, layout) = (process(), layout());
+    let closing = Closing(&heap);
+    let walker = Walker::new(&closing, &layout, BASE);
+    assert!(walker.chips(CHIPS[1]).is_err());
+    let heap = process();
+    heap.put(CHIPS[1] + 0x18, &0x10_0001u32.to_le_bytes());
+    assert!(
+        Walker::new(&heap, &layout, BASE).chips(CHIPS[1]).is_err(),
+        "no such id"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
