@@ -195,7 +195,9 @@ impl Observer {
     fn place_failed(&mut self, events: &[Event]) {
         let failed = events.iter().filter(|it| it.kind == EventKind::Failed);
         let owners: BTreeMap<OwnerId, (Proc, u32)> = failed
-            .map(|event| (OwnerId::of(&event.row), (event.proc, event.pid)))
+            .map(|event| (OwnerId::of(&event.row), event))
+            .filter(|(owner, event)| !self.tables.is_placed(owner, event.row.ogen))
+            .map(|(owner, event)| (owner, (event.proc, event.pid)))
             .collect();
         for (owner, (proc, pid)) in owners {
             let running = self.kernel.procs.get(pid);

@@ -11,13 +11,12 @@ use tokio::{
 };
 
 use super::{
-    audits::Audits,
     guests::{CONNECTIONS, FOLLOWERS, Guests},
-    live_questions::LiveQuestions,
     press::Press,
     protocol::{Answer, frame},
     session::Session,
     socket::Socket,
+    turns::Turns,
     veil::Veil,
     visibility::Commands,
 };
@@ -26,6 +25,9 @@ use crate::{
     tables::{Filter, Follower, live::Inspect},
 };
 
+/// How long a question about live allocations, or for an audit, waits for its turn.
+const LIVE_PATIENCE: Duration = Duration::from_secs(5);
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody is let in when descriptors have run out.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -50,8 +52,8 @@ pub struct Sources {
 #[derive(Debug)]
 pub struct House {
     pub press: Press,
-    pub live_questions: LiveQuestions,
-    pub audits: Audits,
+    pub live_questions: Turns<Inspect>,
+    pub audits: Turns<AuditRequest>,
     pub follows: mpsc::Sender<oneshot::Sender<Follower>>,
     pub followers: Guests,
     pub veil: Veil,
@@ -104,8 +106,8 @@ impl Daemon {
         } = sources;
         Self(Arc::new(House {
             press: Press::new(requests, scope),
-            live_questions: LiveQuestions::new(inspections),
-            audits: Audits::new(audits),
+            live_questions: Turns::new(inspections, LIVE_PATIENCE),
+            audits: Turns::new(audits, AUDIT_PATIENCE),
             follows,
             followers: Guests::new(FOLLOWERS),
             veil: Veil::default(),

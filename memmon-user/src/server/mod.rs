@@ -1,26 +1,25 @@
 //! The daemon's socket: one observation for everybody. `docs/protocol.md` is the protocol.
 //!
 //! The daemon's side: [`socket`] makes the file, [`listen`] lets clients in, [`guests`] counts them,
-//! a [`session`] answers one; the [`press`] draws up each snapshot once for all of them, [`live_questions`]
-//! takes questions about live allocations in turn, and [`following`] passes the journal on.
+//! a [`session`] answers one; the [`press`] draws up each snapshot once for all of them, [`turns`]
+//! takes questions about live allocations and for audits in turn, and [`following`] passes the journal on.
 //! [`visibility`] and [`veil`] say what a user sees of others.
 //!
 //! The client's side: [`client`] asks, [`watching`] goes on when the daemon is restarted, [`link`]
 //! says whether one is there, and [`remote`] stands in for an observation.
 
-mod audits;
 mod client;
 mod following;
 mod guests;
 pub mod http;
 mod link;
 mod listen;
-mod live_questions;
 mod press;
 pub mod protocol;
 pub mod remote;
 mod session;
 mod socket;
+mod turns;
 mod veil;
 mod visibility;
 mod watching;

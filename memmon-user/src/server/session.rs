@@ -21,7 +21,10 @@ use super::{
     protocol::{Answer, Ask, LONGEST_ASK, Wish, codec, frame},
     visibility::Sight,
 };
-use crate::tables::{Batch, Filter};
+use crate::{
+    observe::AuditRequest,
+    tables::{Batch, Filter, live::Inspect},
+};
 
 /// How long a client may take to ask first, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -101,12 +104,14 @@ impl Session {
                 Ok(())
             }
             Wish::Live(ask) => {
-                let list = self.house.live_questions.list(ask).await;
+                let questions = &self.house.live_questions;
+                let list = questions.ask(|reply| Inspect { ask, reply }).await;
                 let list = list.map(|list| self.house.veil.list(self.sight, list));
                 self.send(frame(&Answer::Live(list))).await
             }
             Wish::Audit { pids } => {
-                let report = self.house.audits.report(pids).await;
+                let audits = &self.house.audits;
+                let report = audits.ask(|reply| AuditRequest { pids, reply }).await;
                 self.send(frame(&Answer::Audit(report))).await
             }
             Wish::Follow => match Following::begin(&self.house, self.uid).await {

@@ -87,20 +87,13 @@ pub(super) fn examine(readers: &Readers, subject: Subject) -> ExaminedProcess {
                 Err(error) => problem = Some(error),
             }
         }
+        let context = Context::of(readers, &subject, model.as_ref(), &view);
         for root in places {
             let mut allocator = ExaminedAllocator {
                 space: library.space,
                 using,
                 root,
                 ..ExaminedAllocator::default()
-            };
-            let context = Context {
-                readers,
-                proc: subject.proc,
-                pid: subject.pid,
-                baselines: &subject.baselines,
-                model: model.as_ref(),
-                view: &view,
             };
             context.examine(&mut allocator);
             allocators.push(allocator);
@@ -130,14 +123,7 @@ pub(super) fn examine_again(readers: &Readers, examined: &mut ExaminedProcess) {
         let (Some(model), Ok(view)) = (&library.model, View::open(subject.pid, *base)) else {
             continue;
         };
-        let context = Context {
-            readers,
-            proc: subject.proc,
-            pid: subject.pid,
-            baselines: &subject.baselines,
-            model: model.as_ref(),
-            view: &view,
-        };
+        let context = Context::of(readers, subject, model.as_ref(), &view);
         context.confirm(allocator, subject.unproven, is_frozen);
     }
     examined.allocators = allocators;
@@ -166,7 +152,23 @@ pub(super) struct Context<'a> {
     pub view: &'a View,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    fn of(
+        readers: &'a Readers,
+        subject: &'a Subject,
+        model: &'a dyn Model,
+        view: &'a View,
+    ) -> Self {
+        Self {
+            readers,
+            proc: subject.proc,
+            pid: subject.pid,
+            baselines: &subject.baselines,
+            model,
+            view,
+        }
+    }
+
     pub fn key(&self, space: u32, owner: &FoundOwner) -> RowKey {
         let known = self
             .readers
